@@ -1,0 +1,48 @@
+"""lrp_ref: the reference implementation of Layer-wise Relevance Propagation, in NumPy and CuPy.
+
+>>> import lrp_ref as lrp
+>>> e = lrp.explain(graph, x, lrp.presets.epsilon_gamma_box(low=0, high=1), target=3)  # doctest: +SKIP
+"""
+
+from . import layers, presets
+from .arrays import exact, fractions
+from .composites import Composite, after, before, depth, first, kind, last, named
+from .errors import (
+    ArithmeticMismatch,
+    GraphError,
+    LrpError,
+    NoRule,
+    NotExact,
+    Pole,
+    ShapeError,
+    UnsuitableRule,
+)
+from .explain import Explanation, explain
+from .graph import Graph, Node, chain, given
+from .propagate import Rule, Share, Term, four_steps
+from .rules import AlphaBeta, Epsilon, Flat, Gamma, GeneralizedGamma, Norm, Pass, WSquare, ZBox, Zero, ZPlus
+from .stabilize import AtZero, Clipped, Relative, Signed, SignedOrZero, Unsigned
+from .store import read
+from .targets import (
+    argmax,
+    contrast,
+    log_odds,
+    log_probability,
+    logit,
+    one,
+    probability,
+    with_contrast,
+    with_log_odds,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlphaBeta", "ArithmeticMismatch", "AtZero", "Clipped", "Composite", "Epsilon", "Explanation", "Flat",
+    "Gamma", "GeneralizedGamma", "Graph", "GraphError", "LrpError", "NoRule", "Node", "Norm", "NotExact",
+    "Pass", "Pole", "Relative", "Rule", "ShapeError", "Share", "Signed", "SignedOrZero", "Term",
+    "Unsigned", "UnsuitableRule", "WSquare", "ZBox", "ZPlus", "Zero", "after", "argmax", "before", "chain",
+    "contrast", "depth", "exact", "explain", "first", "four_steps", "fractions", "given", "kind", "last",
+    "layers", "log_odds", "log_probability", "logit", "named", "one", "presets", "probability", "read",
+    "with_contrast", "with_log_odds",
+]  # fmt: skip

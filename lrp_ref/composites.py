@@ -1,0 +1,347 @@
+"""Which rule for which node: ordered cases of a predicate and a rule; the first that fits is taken.
+
+Predicates are values, facts of the graph: combine them with & | ~ .
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from .errors import GraphError, NoRule
+from .graph import Graph, Node
+from .layers import Layer
+from .propagate import Pass, Rule
+from .text import near, table
+
+
+class Predicate:
+    """A question about nodes of a graph."""
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        """The names of the nodes for which the answer is yes."""
+        raise NotImplementedError
+
+    def __and__(self, other: Predicate) -> Predicate:
+        return And(self, other)
+
+    def __or__(self, other: Predicate) -> Predicate:
+        return Or(self, other)
+
+    def __invert__(self) -> Predicate:
+        return Not(self)
+
+
+@dataclass(frozen=True)
+class And(Predicate):
+    """Both."""
+
+    left: Predicate
+    right: Predicate
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        """The intersection."""
+        return self.left.select(graph) & self.right.select(graph)
+
+    def __repr__(self) -> str:
+        return f"({self.left!r} & {self.right!r})"
+
+
+@dataclass(frozen=True)
+class Or(Predicate):
+    """Either."""
+
+    left: Predicate
+    right: Predicate
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        """The union."""
+        return self.left.select(graph) | self.right.select(graph)
+
+    def __repr__(self) -> str:
+        return f"({self.left!r} | {self.right!r})"
+
+
+@dataclass(frozen=True)
+class Not(Predicate):
+    """The opposite."""
+
+    predicate: Predicate
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        """The complement."""
+        return frozenset(node.name for node in graph.nodes) - self.predicate.select(graph)
+
+    def __repr__(self) -> str:
+        return f"~{self.predicate!r}"
+
+
+Kinds = tuple[type[Layer], ...]
+
+
+def _kinds(word: str, kinds: Kinds) -> Kinds:
+    given: tuple[object, ...] = kinds
+    if not given or not all(isinstance(kind, type) and issubclass(kind, Layer) for kind in given):
+        raise GraphError(f"{word}(...) needs layer classes, such as {word}(Conv, Dense); got {kinds!r}")
+    return kinds
+
+
+def _called(word: str, kinds: Kinds) -> str:
+    return f"{word}({', '.join(kind.__name__ for kind in kinds)})"
+
+
+def _of(kinds: Kinds, graph: Graph) -> frozenset[str]:
+    return frozenset(node.name for node in graph.nodes if isinstance(node.layer, kinds))
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class kind(Predicate):
+    """Nodes whose layer is of one of these classes: ``kind(Conv, Dense)``."""
+
+    kinds: Kinds
+
+    def __init__(self, *kinds: type[Layer]) -> None:
+        object.__setattr__(self, "kinds", _kinds("kind", kinds))
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        """By class."""
+        return _of(self.kinds, graph)
+
+    def __repr__(self) -> str:
+        return _called("kind", self.kinds)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class first(Predicate):
+    """Nodes of these kinds with none of these kinds upstream: a fact of the data flow, not of the order of nodes."""
+
+    kinds: Kinds
+
+    def __init__(self, *kinds: type[Layer]) -> None:
+        object.__setattr__(self, "kinds", _kinds("first", kinds))
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        """Those that come first on every way to them."""
+        some = _of(self.kinds, graph)
+        return frozenset(name for name in some if not some & graph.upstream[name])
+
+    def __repr__(self) -> str:
+        return _called("first", self.kinds)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class last(Predicate):
+    """Nodes of these kinds with none of these kinds downstream."""
+
+    kinds: Kinds
+
+    def __init__(self, *kinds: type[Layer]) -> None:
+        object.__setattr__(self, "kinds", _kinds("last", kinds))
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        """Those that no other depends on."""
+        some = _of(self.kinds, graph)
+        return some.difference(*(graph.upstream[name] for name in some))
+
+    def __repr__(self) -> str:
+        return _called("last", self.kinds)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class depth(Predicate):
+    """Nodes that have at most `at_most` nodes of these kinds on the longest way to them, themselves included.
+
+    ``depth(Conv, at_most=7)`` is the part of a network up to its seventh convolution, the pool behind it
+    included.
+    """
+
+    kinds: Kinds
+    at_most: int
+
+    def __init__(self, *kinds: type[Layer], at_most: int) -> None:
+        object.__setattr__(self, "kinds", _kinds("depth", kinds))
+        object.__setattr__(self, "at_most", at_most)
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        """By the longest way."""
+        count = dict.fromkeys(graph.inputs, 0)
+        for node in graph.nodes:
+            count[node.name] = max(count[source] for source in node.inputs) + isinstance(node.layer, self.kinds)
+        return frozenset(node.name for node in graph.nodes if count[node.name] <= self.at_most)
+
+    def __repr__(self) -> str:
+        return f"{_called('depth', self.kinds)[:-1]}, at_most={self.at_most})"
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class named(Predicate):
+    """Nodes whose name fits one of these patterns (``*``, ``?``, ``[...]``); a pattern that fits none is an error."""
+
+    patterns: tuple[str, ...]
+
+    def __init__(self, *patterns: str) -> None:
+        object.__setattr__(self, "patterns", patterns)
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        """By name."""
+        names = [node.name for node in graph.nodes]
+        fits = {pattern: {name for name in names if fnmatchcase(name, pattern)} for pattern in self.patterns}
+        for pattern, found in fits.items():
+            if not found:
+                raise NoRule(f"named({pattern!r}) fits no node{near(pattern, names)}")
+        return frozenset().union(*fits.values())
+
+    def __repr__(self) -> str:
+        return f"named({', '.join(map(repr, self.patterns))})"
+
+
+@dataclass(frozen=True)
+class before(Predicate):
+    """Nodes that the named node's output depends on, itself not among them."""
+
+    name: str
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        """Upstream."""
+        return graph.upstream[graph[self.name].name]
+
+    def __repr__(self) -> str:
+        return f"before({self.name!r})"
+
+
+@dataclass(frozen=True)
+class after(Predicate):
+    """Nodes that depend on the named node, itself not among them."""
+
+    name: str
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        """Downstream."""
+        return frozenset(node.name for node in graph.nodes if graph[self.name].name in graph.upstream[node.name])
+
+    def __repr__(self) -> str:
+        return f"after({self.name!r})"
+
+
+@dataclass(frozen=True)
+class Assignment(Mapping[str, Rule]):
+    """{node name: rule}, with the reason for each; prints as a table."""
+
+    rules: Mapping[str, Rule]
+    layers: Mapping[str, str]
+    """Each node's layer, as printed."""
+    reasons: Mapping[str, str]
+    """The case that chose each rule."""
+    unused: Sequence[str] = ()
+    """Cases that no node took."""
+
+    def __getitem__(self, name: str) -> Rule:
+        if name not in self.rules:
+            raise KeyError(f'no node "{name}"{near(name, list(self.rules))}')
+        return self.rules[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rules)
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    def __str__(self) -> str:
+        rows = [(name, self.layers[name], repr(rule), self.reasons[name]) for name, rule in self.rules.items()]
+        never = "".join(f"\nnever used: {case}" for case in self.unused)
+        return table(("node", "layer", "rule", "by case"), rows) + never
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Ordered cases of (predicate, rule); a node takes the rule of the first that fits.
+
+    Wires (activations, reshapes, dropout, a max pool's winner) take Pass unless a case says otherwise; every
+    other node needs a case.
+
+    Parameters
+    ----------
+    cases : sequence of (Predicate, Rule)
+    canonize : sequence of functions graph -> graph, applied first; they must not change the forward pass
+    """
+
+    cases: Sequence[tuple[Predicate, Rule]]
+    canonize: Sequence[Callable[[Graph], Graph]] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cases", tuple(tuple(case) for case in self.cases))
+        object.__setattr__(self, "canonize", tuple(self.canonize))
+        given: Any = self.cases
+        for case in given:
+            if len(case) != 2 or not isinstance(case[0], Predicate) or not isinstance(case[1], Rule):
+                raise NoRule(f"a case is a pair such as (kind(Dense), Epsilon(epsilon=1e-6)); got {case!r}")
+
+    def assign(self, graph: Graph) -> Assignment:
+        """The rule of each node of an already canonized graph.
+
+        Raises
+        ------
+        NoRule
+            for a node without a rule, naming it, and for a name pattern that fits nothing.
+        """
+        rules: dict[str, Rule] = {}
+        reasons: dict[str, str] = {}
+        used = set()
+        chosen = [case[0].select(graph) for case in self.cases]
+        for node in graph.nodes:
+            for i, (predicate, rule) in enumerate(self.cases):
+                if node.name in chosen[i]:
+                    rules[node.name], reasons[node.name] = rule, f"{i + 1}: {predicate!r}"
+                    used.add(i)
+                    break
+            else:
+                if not node.layer.wire:
+                    raise NoRule(_missing(node))
+                rules[node.name], reasons[node.name] = Pass(), "wire"
+        unused = [f"{i + 1}: {case[0]!r} -> {case[1]!r}" for i, case in enumerate(self.cases) if i not in used]
+        return Assignment(rules, {node.name: repr(node.layer) for node in graph.nodes}, reasons, unused)
+
+    def prepare(self, graph: Graph) -> Graph:
+        """The graph canonized."""
+        for step in self.canonize:
+            graph = step(graph)
+        return graph
+
+    def __str__(self) -> str:
+        rows = [(str(i + 1), repr(predicate), repr(rule)) for i, (predicate, rule) in enumerate(self.cases)]
+        steps = "".join(f"\ncanonize: {step.__name__}" for step in self.canonize)
+        return table(("case", "nodes", "rule"), [*rows, ("", "other wires", "Pass()")]) + steps
+
+
+def uniform(rule: Rule) -> Composite:
+    """One rule for every node that is not a wire; wires take Pass."""
+    return Composite([(_NotWire(), rule)])
+
+
+@dataclass(frozen=True)
+class _NotWire(Predicate):
+    """Nodes that are not wires."""
+
+    def select(self, graph: Graph) -> frozenset[str]:
+        """By the layer's own word."""
+        return frozenset(node.name for node in graph.nodes if not node.layer.wire)
+
+    def __repr__(self) -> str:
+        return "uniform"
+
+
+def _missing(node: Node) -> str:
+    return (
+        f'no rule for node "{node.name}" ({node.kind}): add a case such as (kind({node.kind}), Epsilon(epsilon=1e-6))'
+    )
+
+
+def as_composite(rules: Composite | Rule) -> Composite:
+    """A composite as it is; a rule as the uniform composite."""
+    if isinstance(rules, Rule):
+        return uniform(rules)
+    if isinstance(rules, Composite):
+        return rules
+    raise NoRule(f"need a Composite or a Rule, such as Epsilon(epsilon=1e-6); got {rules!r}")

@@ -1,0 +1,197 @@
+"""explain(): one forward pass, one walk back through the graph, and the books."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .arrays import Array, like, sample_sums, to_host
+from .composites import Assignment, Composite, as_composite
+from .errors import GraphError, LrpError, Pole, ShapeError
+from .graph import Graph, Node
+from .ledger import Entry, Ledger, entry
+from .propagate import Rule, poles
+from .targets import StartRelevance, as_target
+from .text import near
+
+Arrays = Array | Mapping[str, Array]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation:
+    """What :func:`explain` found."""
+
+    relevance: Arrays
+    """Relevance of the input, in its shape and arithmetic; a dict by name if the graph has several inputs."""
+    output: Arrays
+    """The network's output; a dict by name if it has several."""
+    rules: Assignment
+    """The rule of each node; prints as a table with the case that chose it."""
+    ledger: Ledger
+    """For each node and sample what came, what went, and where the rest stayed."""
+    relevances: Mapping[str, Array]
+    """The relevance at each node's output and at the inputs (only these with ``keep="input"``)."""
+    activations: Mapping[str, Array]
+    """The output of each node and the inputs (only these with ``keep="input"``)."""
+    engine: str = "plain"
+    """What computed it."""
+
+    def at(self, name: str) -> Array:
+        """The relevance at the output of the named node, or of the named input."""
+        if name not in self.relevances:
+            raise GraphError(
+                f'no relevance was kept at "{name}"{near(name, list(self.relevances))}; '
+                f'explain(..., keep="all") keeps it at every node that relevance passed'
+            )
+        return self.relevances[name]
+
+    def save(self, path: str | Path) -> None:
+        """Write relevances, rules, ledger and versions to one file (npz with JSON); read it with ``lrp_ref.read``."""
+        from .store import save
+
+        save(self, path)
+
+    def __repr__(self) -> str:
+        return f"Explanation({self.engine}, {len(self.rules)} nodes)"
+
+
+def explain(
+    graph: Graph,
+    x: Arrays,
+    composite: Composite | Rule,
+    target: Any = None,
+    *,
+    edit: Mapping[str, Array] | None = None,
+    keep: Literal["all", "input"] = "all",
+    strict: bool = False,
+) -> Explanation:
+    """Relevance of the inputs for what the network says of them.
+
+    Parameters
+    ----------
+    graph : Graph
+    x : array (batch, ...) of float32, float64, longdouble, or exact rationals (:func:`exact`); a dict by name
+        if the graph has several inputs. The graph's parameters are taken into its arithmetic.
+    composite : Composite, or a Rule for every node that is not a wire
+    target : what is explained: a class (int, or one int a sample: its logit), a target such as contrast(3,
+        5), an array of start relevance in the output's shape, or None for the greatest logit of each sample;
+        a dict by name if the graph has several outputs
+    edit : {node or input: array that broadcasts to its relevance}, multiplied onto the relevance on its way
+    keep : "all" keeps relevance and activations of every node, "input" those of the inputs only
+    strict : raise Pole where a denominator is exactly 0 although relevance and contributions are not
+
+    Returns
+    -------
+    Explanation
+        in the arithmetic of x.
+
+    Raises
+    ------
+    LrpError
+        of the kind that fits, naming input, node or case.
+    """
+    if keep not in ("all", "input"):
+        raise GraphError(f'keep={keep!r}: need "all" or "input"')
+    composite = as_composite(composite)
+    values = graph.check_inputs(x)
+    graph = composite.prepare(graph.like(values))
+    rules = composite.assign(graph)
+    activations = graph.forward(values)
+    masks = _checked_edit(graph, edit or {}, activations)
+
+    start = _start(graph, activations, target)
+    relevance = dict(start)
+    entries: list[Entry] = []
+    for node in reversed(graph.nodes):
+        if node.name not in relevance:
+            continue  # no output depends on it
+        inputs = [activations[source] for source in node.inputs]
+        came = relevance[node.name]
+        R = _masked(came, masks, node.name)
+        try:
+            if strict:
+                _refuse_poles(rules[node.name], node, inputs, R)
+            R_in, absorbed = rules[node.name].back(node.layer, inputs, R)
+        except LrpError as error:
+            raise type(error)(f'node "{node.name}" ({node.kind}): {error}') from error
+        entries.append(entry(node.name, node.kind, came, R, node.inputs, R_in, absorbed))
+        for source, R_source in zip(node.inputs, R_in, strict=True):
+            relevance[source] = relevance[source] + R_source if source in relevance else R_source
+        if keep == "input":
+            del relevance[node.name]
+
+    edited = {}
+    for name in graph.inputs:
+        came = relevance.get(name, values[name] * 0)
+        relevance[name] = _masked(came, masks, name)
+        if name in masks:
+            edited[name] = sample_sums(came - relevance[name])
+    kept = graph.inputs if keep == "input" else list(activations)
+    return Explanation(
+        relevance=_one_or_all({name: relevance[name] for name in graph.inputs}),
+        output=_one_or_all({name: activations[name] for name in graph.outputs}),
+        rules=rules,
+        ledger=Ledger(
+            entries,
+            start={name: sample_sums(R) for name, R in start.items()},
+            arrived={name: sample_sums(relevance[name]) for name in graph.inputs},
+            edited_inputs=edited,
+        ),
+        relevances={name: relevance[name] for name in kept if name in relevance},
+        activations={name: activations[name] for name in kept},
+    )
+
+
+def _start(graph: Graph, activations: Mapping[str, Array], target: Any) -> dict[str, Array]:
+    """The relevance put in at each output that has a target."""
+    if len(graph.outputs) == 1 and not isinstance(target, Mapping):
+        target = {graph.outputs[0]: target}
+    if not isinstance(target, Mapping) or not target or set(target) - set(graph.outputs):
+        raise GraphError(f"target: the outputs are {list(graph.outputs)}: give a dict with a target for some or all")
+    start = {}
+    for name, wanted in target.items():
+        goal, node = as_target(wanted), graph[name]
+        if node.layer.probabilities and not isinstance(goal, StartRelevance):
+            raise GraphError(
+                f'target: node "{name}" ({node.kind}) gives probabilities, relevance starts from logits: '
+                f"strip it, and name the node before it as the output"
+            )
+        start[name] = goal.start(activations[name])
+    return start
+
+
+def _checked_edit(graph: Graph, edit: Mapping[str, Array], activations: Mapping[str, Array]) -> dict[str, Array]:
+    """The masks in the arithmetic of the activations, each fitting the relevance that it multiplies."""
+    masks = {}
+    for name, mask in edit.items():
+        if name not in activations:
+            raise GraphError(f'edit: no node or input "{name}"{near(name, list(activations))}')
+        masks[name] = like(mask, activations[name])
+        shape = activations[name].shape
+        extra = masks[name].ndim - len(shape)
+        if extra > 0 or any(n not in (1, size) for n, size in zip(masks[name].shape, shape[-extra:], strict=False)):
+            raise ShapeError(f'edit: an array of shape {masks[name].shape} does not broadcast to "{name}" {shape}')
+    return masks
+
+
+def _masked(R: Array, edit: Mapping[str, Array], name: str) -> Array:
+    return R * edit[name] if name in edit else R
+
+
+def _one_or_all(arrays: Mapping[str, Array]) -> Arrays:
+    return next(iter(arrays.values())) if len(arrays) == 1 else dict(arrays)
+
+
+def _refuse_poles(rule: Rule, node: Node, inputs: list[Array], R: Array) -> None:
+    """Raise Pole for the first output of the node whose denominator is 0 although it has relevance to deal out."""
+    found = poles(node.layer.frozen(*inputs), rule, node.layer.join(*inputs), R)
+    if bool(found.any()):
+        sample, *unit = (int(index) for index in np.argwhere(to_host(found))[0])
+        raise Pole(
+            f"sample {sample}, unit {tuple(unit)}: the denominator of {rule!r} is exactly 0, "
+            f"although relevance and contributions are not; give the rule an epsilon"
+        )

@@ -1,0 +1,205 @@
+"""A network: a plain graph of named nodes, whose forward pass is a plain dict {name: activation}."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from .arrays import Array, check_arithmetic, floats, same_arithmetic
+from .errors import ArithmeticMismatch, GraphError, LrpError
+from .layers import Activation, Given, Layer
+from .text import near, table
+
+
+@dataclass(frozen=True, init=False)
+class Node:
+    """A layer at a place: ``Node("sum", Add(), "r1", "input")``. Its one output goes by its name."""
+
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...]
+
+    def __init__(self, name: str, layer: Layer, *inputs: str) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "layer", layer)
+        object.__setattr__(self, "inputs", inputs)
+
+    @property
+    def kind(self) -> str:
+        """The layer's class, for messages and tables."""
+        return type(self.layer).__name__
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Graph:
+    """Nodes in any order, without cycles; inputs and outputs by name.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+    outputs : str or sequence of str
+        names of nodes; a sequence if there are several
+    inputs : str or sequence of str
+        names that no node has
+
+    Raises
+    ------
+    GraphError
+        for names that occur twice or nowhere, cycles, and wrong numbers of inputs.
+    """
+
+    nodes: Sequence[Node]
+    outputs: str | Sequence[str]
+    inputs: str | Sequence[str] = "input"
+
+    def __post_init__(self) -> None:
+        inputs, outputs = (
+            (names,) if isinstance(names, str) else tuple(names) for names in (self.inputs, self.outputs)
+        )
+        object.__setattr__(self, "inputs", inputs)
+        object.__setattr__(self, "outputs", outputs)
+        names = [*inputs, *(node.name for node in self.nodes)]
+        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        if twice:
+            raise GraphError(f"names that occur twice: {', '.join(map(repr, twice))}")
+        for node in self.nodes:
+            least, most = node.layer.arity
+            if len(node.inputs) < least or (most is not None and len(node.inputs) > most):
+                raise GraphError(
+                    f'node "{node.name}" ({node.kind}) has {len(node.inputs)} inputs, needs {least} or more'
+                )
+            for source in node.inputs:
+                if source not in names:
+                    raise GraphError(
+                        f'node "{node.name}" reads "{source}", which is no node or input{near(source, names)}'
+                    )
+        for output in outputs:
+            if output not in names or output in inputs:
+                raise GraphError(f'output "{output}" is no node{near(output, names)}')
+        object.__setattr__(self, "nodes", self._sorted(inputs))
+
+    def _sorted(self, inputs: Sequence[str]) -> tuple[Node, ...]:
+        """The nodes so that each stands after those it reads; otherwise in the order given."""
+        done, waiting, order = set(inputs), list(self.nodes), []
+        while waiting:
+            ready = [node for node in waiting if all(source in done for source in node.inputs)]
+            if not ready:
+                raise GraphError(f"nodes in a cycle, or behind one: {', '.join(repr(n.name) for n in waiting)}")
+            for node in waiting:
+                if all(source in done for source in node.inputs):
+                    order.append(node)
+                    done.add(node.name)
+            waiting = [node for node in waiting if node.name not in done]
+        return tuple(order)
+
+    @cached_property
+    def upstream(self) -> Mapping[str, frozenset[str]]:
+        """For each node the names of all nodes that its output depends on, itself not among them."""
+        above: dict[str, frozenset[str]] = {name: frozenset() for name in self.inputs}
+        for node in self.nodes:
+            sources = [source for source in node.inputs if source not in self.inputs]
+            above[node.name] = frozenset(sources).union(*(above[source] for source in sources))
+        return above
+
+    def __getitem__(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise GraphError(f'no node "{name}"{near(name, [node.name for node in self.nodes])}')
+
+    def with_layers(self, layers: Mapping[str, Layer]) -> Self:
+        """The same graph with other layers at the nodes named."""
+        unknown = set(layers) - {node.name for node in self.nodes}
+        for name in sorted(unknown):
+            self[name]
+        nodes = [Node(node.name, layers.get(node.name, node.layer), *node.inputs) for node in self.nodes]
+        return dataclasses.replace(self, nodes=nodes)
+
+    def like(self, x: Array | Mapping[str, Array]) -> Self:
+        """The same graph with its parameters in the arithmetic of `x`: dtype and device, or exact rationals.
+
+        The graph itself where nothing changes.
+        """
+        first = next(iter(x.values())) if isinstance(x, Mapping) else x
+        layers = {node.name: new for node in self.nodes if (new := node.layer.like(first)) is not node.layer}
+        return self.with_layers(layers) if layers else self
+
+    def forward(self, x: Array | Mapping[str, Array]) -> dict[str, Array]:
+        """All activations by name, the inputs among them, computed in the arithmetic of `x`.
+
+        Parameters
+        ----------
+        x : array (batch, ...), or a dict of them for several inputs
+
+        Raises
+        ------
+        ArithmeticMismatch, ShapeError, NotExact
+            naming the input or node.
+        """
+        values = self.check_inputs(x)
+        for node in self.like(values).nodes:
+            inputs = [values[source] for source in node.inputs]
+            try:
+                node.layer.check(*(value.shape for value in inputs))
+                values[node.name] = node.layer.forward(*inputs)
+            except LrpError as error:
+                raise type(error)(f'node "{node.name}" ({node.kind}): {error}') from error
+        return values
+
+    def check_inputs(self, x: Array | Mapping[str, Array]) -> dict[str, Array]:
+        """The inputs by name, each checked to be an array in which relevance can be computed."""
+        given: dict[str, Array] = dict(x) if isinstance(x, Mapping) else {self.inputs[0]: x}
+        if set(given) != set(self.inputs):
+            raise GraphError(
+                f"inputs {sorted(given)} were given, the graph has {sorted(self.inputs)}: give a dict by name"
+            )
+        first = given[self.inputs[0]]
+        for name in self.inputs:
+            value = given[name]
+            check_arithmetic(value, f'input "{name}"')
+            if value.ndim < 1:
+                raise GraphError(f'input "{name}" has no axes: it needs a batch axis and more')
+            if not same_arithmetic(value, first):
+                raise ArithmeticMismatch(f'inputs "{name}" and "{self.inputs[0]}" differ in dtype, device or carrier')
+            if len(value) != len(first):
+                raise GraphError(
+                    f'inputs "{name}" and "{self.inputs[0]}" have batches of {len(value)} and {len(first)}'
+                )
+        return given
+
+    def __str__(self) -> str:
+        rows = [(node.name, repr(node.layer), ", ".join(node.inputs)) for node in self.nodes]
+        return table(("node", "layer", "reads"), rows)
+
+    def __repr__(self) -> str:
+        return f"Graph({len(self.nodes)} nodes, {', '.join(self.inputs)} -> {', '.join(self.outputs)})"
+
+
+def chain(*layers: Layer) -> Graph:
+    """Layers one after the other, named by position and kind: "0.conv", "1.relu", ..."""
+    if not layers:
+        raise GraphError("a chain needs at least one layer")
+    nodes, source = [], "input"
+    for i, layer in enumerate(layers):
+        nodes.append(Node(f"{i}.{type(layer).__name__.lower()}", layer, source))
+        source = nodes[-1].name
+    return Graph(nodes, outputs=source)
+
+
+def given(graph: Graph, x: Array | Mapping[str, Array]) -> Graph:
+    """The graph with every activation that has no rational values replaced by its outputs at `x`, given as
+    numbers.
+
+    ``explain(given(graph, x), exact(x), ...)`` is then exact: the float outputs of tanh, softplus and kin at
+    `x` are taken as the exact numbers that they are, and all else is computed from them in rationals.
+    """
+    values = graph.forward({name: floats(value) for name, value in graph.check_inputs(x).items()})
+    layers: dict[str, Layer] = {
+        node.name: Given(node.layer, values[node.name])
+        for node in graph.nodes
+        if isinstance(node.layer, Activation) and not node.layer.rational
+    }
+    return graph.with_layers(layers)

@@ -1,0 +1,334 @@
+"""Pools: a sum over windows with frozen weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..arrays import Array, divide, exp, like, log, namespace, number, ones, total, where
+from ..errors import ShapeError
+from .base import Layer, Linear, Shape, axes_tuple
+from .window import Padding, Window
+
+Ints = int | Sequence[int]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class WindowSum(Linear):
+    """z_k = w_k * the sum of the cells under window k, or of those that `live` marks (what every pool freezes to)."""
+
+    window: Window
+    positions: Shape
+    weight: Array
+    live: Array | None = None
+    """Which cell of each window is connected, (N, C, taps, *positions); None: every one."""
+    shares: Array | None = None
+    """What Pass hands to each live cell, in the weight's shape; None: all, to the only one."""
+    bias: None = field(default=None, init=False)
+
+    def linear(self, x: Array, w: Array) -> Array:
+        """The weighted sum of each window."""
+        cells = self.window.gather(x, self.positions)
+        if self.live is not None:
+            cells = where(self.live, cells, number(0, cells))
+        return total(cells, (2,)) * w
+
+    def adjoint(self, s: Array, w: Array, shape: Shape) -> Array:
+        """Each s_k w_k goes to every live cell of its window."""
+        rows = (s * w)[:, :, None]
+        if self.live is None:
+            target = (*rows.shape[:2], self.window.taps, *rows.shape[3:])
+            cells = namespace(s).broadcast_to(rows, target)
+        else:
+            cells = where(self.live, rows, number(0, rows))
+        return self.window.scatter(cells, shape)
+
+    def portions(self, a: Array) -> Array | None:
+        """The layer's own shares."""
+        return self.shares
+
+
+def _window(kernel: Ints, stride: Ints | None, padding: Padding, dilation: Ints, shape: Shape, name: str) -> Window:
+    """The window over the spatial axes of an input of `shape`."""
+    if len(shape) < 3:
+        raise ShapeError(f"{name}: input has shape {shape}, need (batch, channels, size, ...)")
+    sides = axes_tuple(kernel, len(shape) - 2, "kernel", 1)
+    window = Window.make(sides, sides if stride is None else stride, padding, dilation)
+    for side, (before, after) in zip(window.span, window.padding, strict=True):
+        if before >= side or after >= side:
+            raise ShapeError(f"{name}: padding {window.padding} must be smaller than the window {window.span}")
+    return window
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SumPool(Layer):
+    """The sum of each window. `stride` defaults to the kernel; with `ceil` the last window may hang over the end."""
+
+    kernel: Ints
+    stride: Ints | None = None
+    padding: Padding = 0
+    ceil: bool = False
+
+    def check(self, *shapes: Shape) -> None:
+        """The window fits."""
+        window = _window(self.kernel, self.stride, self.padding, 1, shapes[0], "SumPool")
+        window.positions(shapes[0][2:], ceil=self.ceil)
+
+    def forward(self, *inputs: Array) -> Array:
+        """The sums."""
+        return self.frozen(*inputs).forward(*inputs)
+
+    def frozen(self, *inputs: Array, wrt: int = 0) -> WindowSum:
+        """Weight 1 over each window."""
+        (a,) = inputs
+        window = _window(self.kernel, self.stride, self.padding, 1, a.shape, "SumPool")
+        return WindowSum(window, window.positions(a.shape[2:], ceil=self.ceil), ones((1,), a))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AvgPool(Layer):
+    """The mean of each window, over n_k cells.
+
+    n_k counts the window's cells inside input and padding, or (``count_include_pad=False``) inside the input;
+    what hangs over the end with `ceil` never counts, and a window wholly outside is dropped.
+    """
+
+    kernel: Ints
+    stride: Ints | None = None
+    padding: Padding = 0
+    ceil: bool = False
+    count_include_pad: bool = True
+
+    def check(self, *shapes: Shape) -> None:
+        """The window fits."""
+        window = _window(self.kernel, self.stride, self.padding, 1, shapes[0], "AvgPool")
+        window.positions(shapes[0][2:], ceil=self.ceil)
+
+    def forward(self, *inputs: Array) -> Array:
+        """The means."""
+        return self.frozen(*inputs).forward(*inputs)
+
+    def frozen(self, *inputs: Array, wrt: int = 0) -> WindowSum:
+        """Weight 1/n_k over each window."""
+        (a,) = inputs
+        window = _window(self.kernel, self.stride, self.padding, 1, a.shape, "AvgPool")
+        return _average(a, window, ceil=self.ceil, count_include_pad=self.count_include_pad)
+
+
+def _average(a: Array, window: Window, *, ceil: bool, count_include_pad: bool) -> WindowSum:
+    size = a.shape[2:]
+    positions = window.positions(size, ceil=ceil)
+    counted = window.in_padded(size, positions) if count_include_pad else window.real(size, positions)
+    n = like(counted.sum(axis=0), a)
+    return WindowSum(window, positions, divide(ones(n.shape, n), n))
+
+
+@dataclass(frozen=True)
+class Near:
+    """Ties of a max pool: the first cell within `rtol` of the maximum, relative to the larger magnitude (Flux)."""
+
+    rtol: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MaxPool(Layer):
+    """The maximum of each window. Padding never wins and has no value.
+
+    Parameters
+    ----------
+    kernel, stride, padding, dilation : int or one a spatial axis; `stride` defaults to the kernel
+    ceil : the last window may hang over the end
+    ties : "first" (the first of equal maxima wins), "shared" (they share equally), or Near(rtol)
+    frozen_as : "winner", or "average": relevance is dealt out as by an average pool over the same windows,
+        while the activations stay those of the max pool (the chapter's and the tutorial's treatment)
+    """
+
+    kernel: Ints
+    stride: Ints | None = None
+    padding: Padding = 0
+    dilation: Ints = 1
+    ceil: bool = False
+    ties: Literal["first", "shared"] | Near = "first"
+    frozen_as: Literal["winner", "average"] = "winner"
+
+    def __post_init__(self) -> None:
+        if self.ties not in ("first", "shared") and not isinstance(self.ties, Near):
+            raise ShapeError(f'MaxPool: ties={self.ties!r}, need "first", "shared" or Near(rtol)')
+        if self.frozen_as not in ("winner", "average"):
+            raise ShapeError(f'MaxPool: frozen_as={self.frozen_as!r}, need "winner" or "average"')
+
+    @property
+    def wire(self) -> bool:
+        """Relevance follows the winner, unless the pool is frozen as an average."""
+        return self.frozen_as == "winner"
+
+    def _window(self, shape: Shape) -> Window:
+        return _window(self.kernel, self.stride, self.padding, self.dilation, shape, "MaxPool")
+
+    def check(self, *shapes: Shape) -> None:
+        """The window fits, and no window lies wholly in the padding."""
+        window = self._window(shapes[0])
+        size = shapes[0][2:]
+        if not window.real(size, window.positions(size, ceil=self.ceil)).any(axis=0).all():
+            raise ShapeError(f"MaxPool: a window lies wholly in the padding of an input of shape {shapes[0]}")
+
+    def forward(self, *inputs: Array) -> Array:
+        """The maxima."""
+        (a,) = inputs
+        _, cells, _, best = self._first_maximum(a)
+        return namespace(a).take_along_axis(cells, best, axis=2)[:, :, 0]
+
+    def _first_maximum(self, a: Array) -> tuple[Window, Array, Array, Array]:
+        """The window, its cells (N, C, taps, *positions), which are real, and the first tap with the greatest one."""
+        xp, window = namespace(a), self._window(a.shape)
+        positions = window.positions(a.shape[2:], ceil=self.ceil)
+        cells = window.gather(a, positions)
+        real = xp.asarray(window.real(a.shape[2:], positions))
+        value, seen = cells[:, :, 0], xp.broadcast_to(real[0], cells[:, :, 0].shape)
+        best = xp.zeros(value.shape, dtype=int)
+        for t in range(1, window.taps):
+            wins = real[t] & (~seen | (cells[:, :, t] > value))
+            value, best, seen = where(wins, cells[:, :, t], value), where(wins, t, best), seen | real[t]
+        return window, cells, real, best[:, :, None]
+
+    def frozen(self, *inputs: Array, wrt: int = 0) -> WindowSum:
+        """A wire from the winner, weights 1/n to n tied winners, or the average over the same windows."""
+        (a,) = inputs
+        if self.frozen_as == "average":
+            return _average(a, self._window(a.shape), ceil=self.ceil, count_include_pad=False)
+        return self.tangent(a)
+
+    def tangent(self, *inputs: Array, wrt: int = 0) -> WindowSum:
+        """The winner's wire: what the maximum's derivative is where it has one."""
+        (a,) = inputs
+        xp = namespace(a)
+        window, cells, real, best = self._first_maximum(a)
+        taps = xp.arange(window.taps).reshape((-1,) + (1,) * (a.ndim - 2))
+        if self.ties == "first":
+            return WindowSum(window, cells.shape[3:], ones((1,), a), live=taps == best)
+        top = xp.take_along_axis(cells, best, axis=2)
+        if isinstance(self.ties, Near):
+            slack = number(self.ties.rtol, a) * xp.maximum(abs(cells), abs(top))
+            near = real & (top - cells <= slack)
+            return WindowSum(window, cells.shape[3:], ones((1,), a), live=taps == near.argmax(axis=2)[:, :, None])
+        tied = real & (cells == top)
+        n = like(tied.sum(axis=2), a)
+        share = divide(ones(n.shape, n), n)
+        return WindowSum(window, cells.shape[3:], share, live=tied, shares=share)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GlobalAvgPool(Layer):
+    """The mean over all spatial axes, which stay with length 1."""
+
+    def _pool(self, shape: Shape) -> AvgPool:
+        return AvgPool(kernel=shape[2:])
+
+    def check(self, *shapes: Shape) -> None:
+        """There is a spatial axis."""
+        self._pool(shapes[0]).check(*shapes)
+
+    def forward(self, *inputs: Array) -> Array:
+        """The means."""
+        return self._pool(inputs[0].shape).forward(*inputs)
+
+    def frozen(self, *inputs: Array, wrt: int = 0) -> WindowSum:
+        """Weight 1/n over everything."""
+        return self._pool(inputs[0].shape).frozen(*inputs)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GlobalMaxPool(Layer):
+    """The maximum over all spatial axes, which stay with length 1. `ties` and `frozen_as` as for MaxPool."""
+
+    ties: Literal["first", "shared"] | Near = "first"
+    frozen_as: Literal["winner", "average"] = "winner"
+
+    def _pool(self, shape: Shape) -> MaxPool:
+        return MaxPool(kernel=shape[2:], ties=self.ties, frozen_as=self.frozen_as)
+
+    @property
+    def wire(self) -> bool:
+        """As for MaxPool."""
+        return self.frozen_as == "winner"
+
+    def check(self, *shapes: Shape) -> None:
+        """There is a spatial axis."""
+        self._pool(shapes[0]).check(*shapes)
+
+    def forward(self, *inputs: Array) -> Array:
+        """The maxima."""
+        return self._pool(inputs[0].shape).forward(*inputs)
+
+    def frozen(self, *inputs: Array, wrt: int = 0) -> WindowSum:
+        """As for MaxPool."""
+        return self._pool(inputs[0].shape).frozen(*inputs)
+
+    def tangent(self, *inputs: Array, wrt: int = 0) -> WindowSum:
+        """As for MaxPool."""
+        return self._pool(inputs[0].shape).tangent(*inputs)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SoftMinPool(Layer):
+    """eta = -log sum_d exp(-z_d) over the last axis, (batch, D) -> (batch, 1): the log-odds of pairwise
+    differences.
+
+    With pi_d = exp(-z_d) / sum exp(-z_d), relevance R goes to z_d in the portions
+
+    * ``share="eta"``: pi_d R, which conserves;
+    * ``share="z"``: pi_d z_d / eta R, the chapter's weighting, whose total for R = eta is eta + H(pi), H the
+      entropy; the surplus -H(pi) is booked as unclaimed.
+    """
+
+    share: Literal["eta", "z"] = "eta"
+
+    def __post_init__(self) -> None:
+        if self.share not in ("eta", "z"):
+            raise ShapeError(f'SoftMinPool: share={self.share!r}, need "eta" or "z"')
+
+    @property
+    def wire(self) -> bool:
+        """True: Pass hands relevance on in the layer's own portions."""
+        return True
+
+    def check(self, *shapes: Shape) -> None:
+        """(batch, D) with D >= 1."""
+        if len(shapes[0]) != 2 or shapes[0][1] < 1:
+            raise ShapeError(f"SoftMinPool: input has shape {shapes[0]}, need (batch, D)")
+
+    def forward(self, *inputs: Array) -> Array:
+        """eta."""
+        (z,) = inputs
+        low = z.min(axis=1, keepdims=True)
+        return low - log(total(exp(low - z), (1,), keepdims=True))
+
+    def frozen(self, *inputs: Array, wrt: int = 0) -> SoftMin:
+        """The tangent eta = sum_d pi_d z_d - H(pi)."""
+        (z,) = inputs
+        eta = self.forward(z)
+        pi = exp(eta - z)
+        entropy = total(pi * z, (1,), keepdims=True) - eta
+        return SoftMin(weight=pi, bias=-entropy, shares=pi if self.share == "eta" else divide(pi * z, eta))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SoftMin(Linear):
+    """The frozen soft-min pool: z = sum_d w_d z_d + b, over axis 1."""
+
+    weight: Array
+    bias: Array
+    shares: Array
+
+    def linear(self, x: Array, w: Array) -> Array:
+        """The weighted sum."""
+        return total(x * w, (1,), keepdims=True)
+
+    def adjoint(self, s: Array, w: Array, shape: Shape) -> Array:
+        """s * w."""
+        return s * w
+
+    def portions(self, a: Array) -> Array | None:
+        """The shares that the pool deals out."""
+        return self.shares

@@ -1,0 +1,135 @@
+"""Sliding windows in any number of spatial axes: what convolutions and pools have in common.
+
+``gather`` and ``scatter`` are each other's transpose, and read alike: a loop over the taps of the window.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from ..arrays import Array, namespace, zeros
+from ..errors import ShapeError
+from .base import Shape, axes_tuple
+
+Padding = int | Sequence[int] | Sequence[Sequence[int]]
+"""An int, one int a spatial axis, or a pair (before, after) for each."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window over `len(kernel)` spatial axes. Position p and tap t read cell p*stride - before +
+    t*dilation.
+
+    Cells outside the input are padding: they have no value, read as 0, and nothing is ever added to them.
+    """
+
+    kernel: Shape
+    stride: Shape
+    padding: tuple[tuple[int, int], ...]
+    dilation: Shape
+
+    @classmethod
+    def make(cls, kernel: Shape, stride: int | Sequence[int], padding: Padding, dilation: int | Sequence[int]) -> Self:
+        """The window with each argument spread over the kernel's axes."""
+        n = len(kernel)
+        return cls(
+            axes_tuple(kernel, n, "kernel", 1),
+            axes_tuple(stride, n, "stride", 1),
+            pairs(padding, n),
+            axes_tuple(dilation, n, "dilation", 1),
+        )
+
+    @property
+    def span(self) -> Shape:
+        """Cells from the first tap to the last, per axis."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    def positions(self, size: Sequence[int], *, ceil: bool = False) -> Shape:
+        """How many window positions fit an input of spatial `size`; with `ceil`, the last may hang over the
+        end.
+
+        A position that would start beyond the input and the padding before it does not count.
+        """
+        counts = []
+        for n, span, stride, (before, after) in zip(size, self.span, self.stride, self.padding, strict=True):
+            room = before + n + after - span
+            count = (-(-room // stride) if ceil else room // stride) + 1
+            if ceil and (count - 1) * stride >= before + n:
+                count -= 1
+            if room < 0 or count < 1:
+                raise ShapeError(
+                    f"a window of span {self.span} does not fit into {tuple(size)} + padding {self.padding}"
+                )
+            counts.append(count)
+        return tuple(counts)
+
+    def gather(self, x: Array, positions: Shape) -> Array:
+        """(N, C, *size) -> (N, C, taps, *positions): the cells under each window."""
+        buffer = zeros(x.shape[:2] + self._extent(x.shape[2:], positions), x)
+        buffer[self._inside(x.shape[2:])] = x
+        return namespace(x).stack([buffer[tap] for tap in self._taps(positions)], axis=2)
+
+    def scatter(self, cells: Array, shape: Shape) -> Array:
+        """(N, C, taps, *positions) -> `shape` = (N, C, *size): each tap added to the cell that it reads."""
+        buffer = zeros(cells.shape[:2] + self._extent(shape[2:], cells.shape[3:]), cells)
+        for t, tap in enumerate(self._taps(cells.shape[3:])):
+            buffer[tap] += cells[:, :, t]
+        return buffer[self._inside(shape[2:])]
+
+    def real(self, size: Sequence[int], positions: Shape) -> Array:
+        """(taps, *positions) booleans: whether the tap reads a cell of the input."""
+        return self.gather(np.ones((1, 1, *size)), positions)[0, 0] != 0
+
+    def in_padded(self, size: Sequence[int], positions: Shape) -> Array:
+        """(taps, *positions) booleans: whether the tap reads a cell of input and padding, not ceil's overhang."""
+        padded = [n + before + after for n, (before, after) in zip(size, self.padding, strict=True)]
+        unpadded = Window(self.kernel, self.stride, ((0, 0),) * len(self.kernel), self.dilation)
+        return unpadded.real(padded, positions)
+
+    @property
+    def taps(self) -> int:
+        """Cells under the window."""
+        return math.prod(self.kernel)
+
+    def _extent(self, size: Sequence[int], positions: Sequence[int]) -> Shape:
+        """The size of a buffer that holds the input, its padding, and the last position."""
+        return tuple(
+            max(before + n + after, (p - 1) * stride + span)
+            for n, p, stride, span, (before, after) in zip(
+                size, positions, self.stride, self.span, self.padding, strict=True
+            )
+        )
+
+    def _inside(self, size: Sequence[int]) -> tuple[slice, ...]:
+        spatial = (slice(before, before + n) for n, (before, _) in zip(size, self.padding, strict=True))
+        return (slice(None), slice(None), *spatial)
+
+    def _taps(self, positions: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+        """For each tap the cells of the buffer that it reads, over all positions."""
+        for tap in itertools.product(*map(range, self.kernel)):
+            starts = (t * d for t, d in zip(tap, self.dilation, strict=True))
+            spatial = (
+                slice(start, start + (p - 1) * stride + 1, stride)
+                for start, p, stride in zip(starts, positions, self.stride, strict=True)
+            )
+            yield (slice(None), slice(None), *spatial)
+
+
+def pairs(padding: Padding, count: int) -> tuple[tuple[int, int], ...]:
+    """Padding as one (before, after) pair for each of `count` axes."""
+    entries: list[Any] = [padding] * count if isinstance(padding, (int, np.integer)) else list(padding)
+    each = [(p, p) if isinstance(p, (int, np.integer)) else tuple(p) for p in entries]
+    if len(each) != count or any(
+        len(pair) != 2 or any(not isinstance(p, (int, np.integer)) or p < 0 for p in pair) for pair in each
+    ):
+        raise ShapeError(
+            f"padding={padding!r}: need an int, one int for each of {count} axes, "
+            f"or a pair (before, after) for each, all >= 0"
+        )
+    return tuple((int(before), int(after)) for before, after in each)

@@ -1,0 +1,346 @@
+"""The table of rules: each is a few rows of terms for :func:`lrp_ref.propagate.four_steps`.
+
+Letters are the chapter's: a_j inputs, w_jk weights, b_k bias, z_k their sum; x+ = max(0, x), x- = min(0, x),
+so that x = x+ + x-; e_k the stabilizer, epsilon s(z_k) unless another form is asked for, with s(0) = +1. Sums
+in denominators run over all inputs j of output k. Every rule takes `epsilon`, `stabilizer` and `bias`, all by
+keyword.
+
+Sources: Bach et al. 2015 (doi 10.1371/journal.pone.0130140); Montavon et al. 2017 (arXiv 1512.02479);
+Montavon et al. 2019 (the chapter, doi 10.1007/978-3-030-28954-6_10); Lapuschkin et al. 2019; Andéol et al.
+2021.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from .arrays import (
+    Array,
+    floats,
+    is_array,
+    like,
+    negative,
+    number,
+    ones,
+    per_channel,
+    positive,
+    unit_roundoff,
+    where,
+)
+from .propagate import Pass, Rule, Share, Term, Transform, is_number, keep
+
+__all__ = [
+    "AlphaBeta", "Epsilon", "Flat", "Gamma", "GeneralizedGamma", "Norm", "Pass", "WSquare", "ZBox", "ZPlus", "Zero",
+]  # fmt: skip
+
+
+# --- transforms: what a term does to inputs, weights and bias
+# ------------------------------------------------------
+
+
+def one(x: Array) -> Array:
+    """1."""
+    return ones(x.shape, x)
+
+
+def nothing(x: Array) -> Array:
+    """0."""
+    return x * number(0, x)
+
+
+def square(x: Array) -> Array:
+    """x^2."""
+    return x * x
+
+
+@dataclass(frozen=True)
+class Raised:
+    """w + gamma w+ (or w + gamma w-)."""
+
+    gamma: float
+    part: Transform = positive
+
+    def __call__(self, w: Array) -> Array:
+        """The raised weights."""
+        return w + number(self.gamma, w) * self.part(w)
+
+
+@dataclass(frozen=True)
+class Above:
+    """a - bound, with a warning where a lies on the wrong side of it by more than rounding."""
+
+    bound: Any
+    side: Literal["low", "high"]
+
+    def __call__(self, a: Array) -> Array:
+        """The distance from the bound, which is never negative above "low" and never positive below "high"."""
+        bound = per_channel(like(np.array(self.bound, dtype=object), a), a, f"ZBox: {self.side}")
+        distance = a - bound
+        excess = -distance if self.side == "low" else distance
+        outside = excess > number(8 * unit_roundoff(a), a) * (abs(a) + abs(bound))
+        if bool(outside.any()):
+            worst = floats(excess.max().reshape(1) if is_array(excess.max()) else np.array([excess.max()]))[0]
+            warnings.warn(
+                f"ZBox: {int(outside.sum())} input values lie beyond {self.side}, the worst by {worst:.3g}: "
+                f"the box must hold the data",
+                stacklevel=2,
+            )
+        return distance
+
+
+def where_positive(z: Array) -> Array:
+    """1 where z > 0, else 0."""
+    return where(z > 0, number(1, z), number(0, z))
+
+
+def where_negative(z: Array) -> Array:
+    """1 where z < 0, else 0."""
+    return where(z < 0, number(1, z), number(0, z))
+
+
+def _split(sign: Literal[1, -1], split: str) -> tuple[Term, ...]:
+    """The contributions a_j w_jk of one sign: of the product, or ("weight") those of the weights of that sign."""
+    same, other = (positive, negative) if sign == 1 else (negative, positive)
+    if split == "weight":
+        return (Term(keep, same, same),)
+    return (Term(positive, same, same), Term(negative, other, nothing))
+
+
+# --- the rules
+# -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class Zero(Rule):
+    r"""LRP-0.
+
+    .. math:: R_j = \sum_k \frac{a_j w_{jk}}{\sum_j a_j w_{jk} + b_k + e_k} R_k
+
+    With epsilon = 0 everywhere and activations passed, it is gradient x input. Bach et al. 2015, eq. 56.
+    """
+
+    def shares(self) -> tuple[Share, ...]:
+        """(a, w, b)."""
+        return (Share((Term(),)),)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Epsilon(Rule):
+    r"""LRP-epsilon.
+
+    .. math:: R_j = \sum_k \frac{a_j w_{jk}}{z_k + \varepsilon\, s(z_k)} R_k
+
+    `epsilon` has no default: frameworks take anything from 1e-16 to a quarter of the rms of z, and mean it
+    differently (a guard against division by zero, or a filter of noise). Bach et al. 2015, eq. 58.
+    """
+
+    epsilon: float = dataclasses.field()
+
+    def shares(self) -> tuple[Share, ...]:
+        """(a, w, b)."""
+        return (Share((Term(),)),)
+
+
+@dataclass(frozen=True, repr=False)
+class Norm(Rule):
+    r"""LRP-0 under the name that it has on layers without weights: sums, adds, average pools.
+
+    .. math:: R_j = \sum_k \frac{a_j w_{jk}}{\sum_j a_j w_{jk} + b_k + e_k} R_k
+    """
+
+    def shares(self) -> tuple[Share, ...]:
+        """(a, w, b)."""
+        return (Share((Term(),)),)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Gamma(Rule):
+    r"""LRP-gamma of the chapter, for inputs a >= 0 and outputs z > 0.
+
+    .. math:: R_j = \sum_k \frac{a_j (w_{jk} + \gamma w_{jk}^+)}{\sum_j a_j (w_{jk} + \gamma w_{jk}^+)
+              + b_k + \gamma b_k^+ + e_k} R_k
+
+    For signed inputs or outputs see :class:`GeneralizedGamma`, which zennit calls Gamma. Montavon et al.
+    2019.
+    """
+
+    gamma: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(is_number(self.gamma) and self.gamma >= 0, "gamma", "a finite number >= 0")
+
+    def shares(self) -> tuple[Share, ...]:
+        """(a, w + gamma w+, b + gamma b+)."""
+        return (Share((Term(keep, Raised(self.gamma), Raised(self.gamma)),)),)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class GeneralizedGamma(Rule):
+    r"""LRP-gamma for inputs and outputs of any sign, with m_jk = a_j w_jk.
+
+    .. math:: R_j = \sum_k \frac{m_{jk} + \gamma m_{jk}^\pm}{\sum_j (m_{jk} + \gamma m_{jk}^\pm)
+              + b_k + \gamma b_k^\pm + e_k} R_k
+
+    with + where z_k > 0 and - where z_k < 0, z_k the layer's own (with its bias, whatever `bias` says); where
+    z_k = 0, R_k is unclaimed. zennit's Gamma. Andéol et al. 2021.
+    """
+
+    gamma: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(is_number(self.gamma) and self.gamma >= 0, "gamma", "a finite number >= 0")
+
+    def shares(self) -> tuple[Share, ...]:
+        """Where z > 0: (a+, w + g w+, b + g b+), (a-, w + g w-, 0); where z < 0 with + and - exchanged in w and b."""
+        up, down = Raised(self.gamma, positive), Raised(self.gamma, negative)
+        return (
+            Share((Term(positive, up, up), Term(negative, down, nothing)), portion=where_positive),
+            Share((Term(positive, down, down), Term(negative, up, nothing)), portion=where_negative),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ZPlus(Rule):
+    r"""z+, which is alpha-beta with alpha = 1, beta = 0, and LRP-gamma in the limit of large gamma.
+
+    .. math:: R_j = \sum_k \frac{(a_j w_{jk})^+}{\sum_j (a_j w_{jk})^+ + b_k^+ + e_k} R_k
+
+    ``split="weight"`` takes a_j w_jk+ instead, without splitting the inputs (captum, iNNvestigate's fast
+    form): the same where a >= 0. ``bias="none"`` is the form of the deep Taylor paper. Montavon et al. 2017.
+    """
+
+    split: Literal["product", "weight"] = "product"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.split in ("product", "weight"), "split", '"product" or "weight"')
+
+    def shares(self) -> tuple[Share, ...]:
+        """(a+, w+, b+), (a-, w-, 0)."""
+        return (Share(_split(1, self.split), one_sign=True),)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AlphaBeta(Rule):
+    r"""LRP-alpha-beta, alpha - beta = 1.
+
+    .. math:: R_j = \sum_k \left( \alpha \frac{(a_j w_{jk})^+}{\sum_j (a_j w_{jk})^+ + b_k^+ + e_k}
+              - \beta \frac{(a_j w_{jk})^-}{\sum_j (a_j w_{jk})^- + b_k^- + e_k} \right) R_k
+
+    Where output k has no negative contribution the second term is 0, so that alpha R_k is handed on:
+    relevance is created, and booked as -beta R_k unclaimed ("empty part"). `beta` defaults to alpha - 1, and
+    is set to exactly that. Bach et al. 2015, eq. 60.
+    """
+
+    alpha: float = 2
+    beta: float | None = None
+    split: Literal["product", "weight"] = "product"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(is_number(self.alpha) and self.alpha >= 1, "alpha", "a finite number >= 1")
+        self.require(self.split in ("product", "weight"), "split", '"product" or "weight"')
+        if self.beta is not None:
+            near = is_number(self.beta) and abs(self.alpha - self.beta - 1) <= 4 * np.spacing(float(self.alpha))
+            self.require(near and self.beta >= 0, "beta", f"alpha - 1 = {self.alpha - 1!r}, so that alpha - beta = 1")
+        object.__setattr__(self, "beta", self.alpha - 1)
+
+    def shares(self) -> tuple[Share, ...]:
+        """alpha: (a+, w+, b+), (a-, w-, 0); -beta: (a+, w-, b-), (a-, w+, 0)."""
+        beta = self.alpha - 1
+        return (
+            Share(_split(1, self.split), portion=self.alpha, one_sign=True),
+            Share(_split(-1, self.split), portion=-beta, one_sign=True),
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Flat(Rule):
+    r"""Equal shares to all connected inputs.
+
+    .. math:: R_j = \sum_k \frac{1}{n_k + e_k} R_k
+
+    with n_k the number of real inputs connected to output k: padding does not count, a weight of 0 does. The
+    bias takes nothing. Lapuschkin et al. 2019.
+    """
+
+    def shares(self) -> tuple[Share, ...]:
+        """(1, 1, 0)."""
+        return (Share((Term(one, one, nothing),)),)
+
+
+@dataclass(frozen=True, repr=False)
+class WSquare(Rule):
+    r"""w^2, for the first layer on unbounded inputs.
+
+    .. math:: R_j = \sum_k \frac{w_{jk}^2}{\sum_j w_{jk}^2 + e_k} R_k
+
+    ``bias="squared"`` adds b_k^2 to the denominator, as zennit does. Montavon et al. 2017.
+    """
+
+    def shares(self) -> tuple[Share, ...]:
+        """(1, w^2, 0)."""
+        return (Share((Term(one, square, nothing),)),)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ZBox(Rule):
+    r"""z-box (z^B), for the first layer on inputs in a box l_j <= a_j <= h_j.
+
+    .. math:: R_j = \sum_k \frac{a_j w_{jk} - l_j w_{jk}^+ - h_j w_{jk}^-}
+              {\sum_j (a_j w_{jk} - l_j w_{jk}^+ - h_j w_{jk}^-) + e_k} R_k
+
+    The numerator is (a_j - l_j) w_jk+ + (a_j - h_j) w_jk-, two terms that are never negative, and is computed
+    so: the three of the formula cancel. The bias cancels; padded cells get nothing.
+
+    Parameters
+    ----------
+    low, high : float, sequence or array
+        a scalar, one number a channel (axis 1), or an array of exactly the sample's shape; kept as nested
+        tuples.
+
+    Warns
+    -----
+    UserWarning
+        if an input lies outside the box by more than rounding.
+
+    Montavon et al. 2017.
+    """
+
+    low: Any
+    high: Any
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("low", "high"):
+            object.__setattr__(self, name, _nested(getattr(self, name)))
+            flat = np.array(getattr(self, name), dtype=object).reshape(-1)
+            self.require(flat.size > 0 and all(map(is_number, flat)), name, "finite numbers")
+        low, high = (np.array(bound, dtype=object) for bound in (self.low, self.high))
+        if low.ndim == 0 or high.ndim == 0 or low.shape == high.shape:
+            self.require(bool((low <= high).all()), "low", f"at most high={self.high!r}")
+
+    def shares(self) -> tuple[Share, ...]:
+        """(a - l, w+, 0), (a - h, w-, 0)."""
+        return (
+            Share(
+                (
+                    Term(Above(self.low, "low"), positive, nothing),
+                    Term(Above(self.high, "high"), negative, nothing),
+                )
+            ),
+        )
+
+
+def _nested(bound: Any) -> Any:
+    """A bound as a number or as nested tuples of numbers."""
+    if is_array(bound):
+        bound = floats(bound).tolist() if bound.dtype != object else bound.tolist()
+    return tuple(map(_nested, bound)) if isinstance(bound, (list, tuple)) else bound
