@@ -13,7 +13,8 @@ from typing import Any
 from .errors import GraphError, NoRule
 from .graph import Graph, Node
 from .layers import Layer
-from .propagate import Pass, Rule
+from .propagate import Rule
+from .rules import Pass
 from .text import near, table
 
 

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from .arrays import Array, like, sample_sums, to_host
+from .audit import poles
 from .composites import Assignment, Composite, as_composite
 from .errors import GraphError, LrpError, Pole, ShapeError
 from .graph import Graph, Node
 from .ledger import Entry, Ledger, entry
-from .propagate import Rule, poles
+from .propagate import Rule
 from .targets import StartRelevance, as_target
 from .text import near
 

@@ -28,8 +28,8 @@ from .layers import (
     Sum,
     SumPool,
 )
-from .propagate import Pass, Rule
-from .rules import AlphaBeta, Epsilon, Flat, Gamma, GeneralizedGamma, Norm, ZBox, Zero, ZPlus
+from .propagate import Rule
+from .rules import AlphaBeta, Epsilon, Flat, Gamma, GeneralizedGamma, Norm, Pass, ZBox, Zero, ZPlus
 from .stabilize import Relative, Unsigned
 
 EPSILON = 1e-6

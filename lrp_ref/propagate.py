@@ -3,11 +3,10 @@
 Every layer, frozen at the data point, is a linear map z_k = sum_j a_j w_jk + b_k. Every rule says which
 contributions n_jk share the relevance R_k of output k among the inputs j:
 
-    R_j = sum_k  n_jk / (sum_j n_jk + n_0k + e_k)  R_k ,      n_jk = sum over terms  x(a_j) w(w_jk) ,   n_0k =
-    b(b_k)
+    R_j = sum_k  n_jk / (sum_j n_jk + n_0k + e_k)  R_k ,        n_jk = x(a_j) w(w_jk) ,   n_0k = b(b_k)
 
-with e_k the stabilizer. :func:`four_steps` computes that for any layer and any rule, and books what is not
-handed on.
+(or a sum of such terms), with e_k the stabilizer. :func:`four_steps` computes that for any layer and any rule,
+and books what is not handed on.
 
 Montavon, Binder, Lapuschkin, Samek, Müller, "Layer-Wise Relevance Propagation: An Overview", 2019, section
 10.3 (doi 10.1007/978-3-030-28954-6_10).
@@ -17,17 +16,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import Any, Literal
 
-from .arrays import Array, divide, floats, number, ones, sample_sums, unit_roundoff, where, zeros
-from .errors import UnsuitableRule
-from .layers import Layer, Linear
+from .arrays import Array, divide, number, ones, where, zeros
 from .ledger import Absorbed
 from .stabilize import Signed, Stabilizer
+
+if TYPE_CHECKING:
+    from .layers import Layer, Linear
 
 Transform = Callable[[Array], Array]
 
@@ -67,20 +65,15 @@ def four_steps(layer: Linear, rule: Rule, a: Array, R: Array) -> tuple[Array, Ab
     R_in, absorbed = zeros(a.shape, a), Absorbed.undealt(R, portions)
     for share, portion in zip(rule.shares(), portions, strict=True):
         x, w, b = rule.modified(share, a, weight, bias)
-        z = total(map(layer.linear, x, w)) + b  # 1 forward
+        z = sum(map(layer.linear, x, w)) + b  # 1 forward
         e = rule.stabilizer(z, rule.epsilon)
         s = divide(portion * R, z + e)  # 2 divide
         c = [layer.adjoint(s, w_t, a.shape) for w_t in w]  # 3 backward
-        R_in = R_in + total(x_t * c_t for x_t, c_t in zip(x, c, strict=True))  # 4 multiply
+        R_in = R_in + sum(x_t * c_t for x_t, c_t in zip(x, c, strict=True))  # 4 multiply
         absorbed = absorbed + Absorbed.share(portion * R, z, e, s * b, s * e, one_sign=share.one_sign)
     if rule.bias == "spread":
         return spread(layer, a, R_in, absorbed)
     return R_in, absorbed
-
-
-def total(parts: Iterable[Array]) -> Array:
-    """The sum of a few arrays."""
-    return reduce(add, parts)
 
 
 def spread(layer: Linear, a: Array, R_in: Array, absorbed: Absorbed) -> tuple[Array, Absorbed]:
@@ -148,7 +141,7 @@ class Rule:
             return x, w, bias
         if self.bias == "squared":
             return x, w, bias * bias
-        return x, w, total(term.b(bias) for term in share.terms)
+        return x, w, sum(term.b(bias) for term in share.terms)
 
     def back(self, layer: Layer, inputs: Sequence[Array], R: Array) -> tuple[tuple[Array, ...], Absorbed]:
         """The relevance of each input of a layer, given that of its output, and the books."""
@@ -173,68 +166,3 @@ def is_number(value: Any) -> bool:
         return math.isfinite(float(value))
     except (TypeError, ValueError, OverflowError):
         return False
-
-
-@dataclass(frozen=True, repr=False)
-class Pass(Rule):
-    """R_j = R_k along the connections; weights and bias are ignored.
-
-    Only where every output has at most one live input (activations, batch norm, reshapes, a max pool's
-    winner), or where the layer declares portions of its own (tied maxima, the soft-min pool). An output that
-    no input feeds (the border of a pad) is unclaimed. Nothing is divided, so `epsilon`, `stabilizer` and
-    `bias` have no effect.
-    """
-
-    def shares(self) -> tuple[Share, ...]:
-        """None: nothing is divided."""
-        return ()
-
-    def back(self, layer: Layer, inputs: Sequence[Array], R: Array) -> tuple[tuple[Array, ...], Absorbed]:
-        """R_j = sum_k p_jk R_k; unclaimed (1 - sum_j p_jk) R_k, with p_jk = 1 where the layer declares nothing."""
-        wires, a = layer.frozen(*inputs), layer.join(*inputs)
-        weight, _ = wires.parameters(a)
-        p = wires.portions(a)
-        fed = wires.linear(ones(a.shape, a), ones(weight.shape, a) if p is None else p)
-        if p is None and not wires.one_to_one and bool((fed > 1).any()):
-            raise UnsuitableRule(
-                f"Pass on {layer!r}: an output has {fed.max()} live inputs, and Pass does not say how they share; "
-                f"take Norm(), Epsilon(epsilon=...) or Flat()"
-            )
-        R_in = wires.adjoint(R, ones(weight.shape, a) if p is None else p, a.shape)
-        return layer.split(R_in, [x.shape for x in inputs]), Absorbed.undealt(R, [fed])
-
-
-def poles(layer: Linear, rule: Rule, a: Array, R: Array) -> Array:
-    """Where a denominator is exactly 0 although relevance and some contribution are not, in the shape of R."""
-    weight, bias = layer.parameters(a)
-    found = R != R
-    for share, portion in zip(rule.shares(), rule.portions(layer, a), strict=True):
-        x, w, b = rule.modified(share, a, weight, bias)
-        z = total(map(layer.linear, x, w)) + b
-        size = total(layer.linear(abs(x_t), abs(w_t)) for x_t, w_t in zip(x, w, strict=True)) + abs(b)
-        found = found | ((z + rule.stabilizer(z, rule.epsilon) == 0) & (portion * R != 0) & (size != 0))
-    return found
-
-
-def rounding(layer: Linear, rule: Rule, a: Array, R: Array) -> Array:
-    """A bound, per sample, on how far rounding moves the balance R - R_in - absorbed of `four_steps`; 0 if
-    exact.
-
-    (J + K + 8) u sum_k |s_k| (sum_j |x_j w_jk| + |b_k| + |e_k|), with J the most inputs of an output, K the
-    most outputs of an input, and u the unit roundoff.
-    """
-    weight, bias = layer.parameters(a)
-    connected = ones(weight.shape, a)
-    fan_in, fan_out = (
-        layer.linear(ones(a.shape, a), connected),
-        layer.adjoint(ones(R.shape, a), connected, a.shape),
-    )
-    J, K = (float(fan.max()) if fan.size else 0.0 for fan in map(floats, (fan_in, fan_out)))
-    size = zeros(R.shape, a)
-    for share, portion in zip(rule.shares(), rule.portions(layer, a), strict=True):
-        x, w, b = rule.modified(share, a, weight, bias)
-        z = total(map(layer.linear, x, w)) + b
-        e = rule.stabilizer(z, rule.epsilon)
-        reach = total(layer.linear(abs(x_t), abs(w_t)) for x_t, w_t in zip(x, w, strict=True)) + abs(b) + abs(e)
-        size = size + abs(divide(portion * R, z + e)) * reach
-    return (J + K + 8) * unit_roundoff(a) * floats(sample_sums(size))

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -32,7 +33,12 @@ from .arrays import (
     unit_roundoff,
     where,
 )
-from .propagate import Pass, Rule, Share, Term, Transform, is_number, keep
+from .errors import UnsuitableRule
+from .ledger import Absorbed
+from .propagate import Rule, Share, Term, Transform, is_number, keep
+
+if TYPE_CHECKING:
+    from .layers import Layer
 
 __all__ = [
     "AlphaBeta", "Epsilon", "Flat", "Gamma", "GeneralizedGamma", "Norm", "Pass", "WSquare", "ZBox", "ZPlus", "Zero",
@@ -337,6 +343,35 @@ class ZBox(Rule):
                 )
             ),
         )
+
+
+@dataclass(frozen=True, repr=False)
+class Pass(Rule):
+    """R_j = R_k along the connections; weights and bias are ignored.
+
+    Only where every output has at most one live input (activations, batch norm, reshapes, a max pool's
+    winner), or where the layer declares portions of its own (tied maxima, the soft-min pool). An output that
+    no input feeds (the border of a pad) is unclaimed. Nothing is divided, so `epsilon`, `stabilizer` and
+    `bias` have no effect.
+    """
+
+    def shares(self) -> tuple[Share, ...]:
+        """None: nothing is divided."""
+        return ()
+
+    def back(self, layer: Layer, inputs: Sequence[Array], R: Array) -> tuple[tuple[Array, ...], Absorbed]:
+        """R_j = sum_k p_jk R_k; unclaimed (1 - sum_j p_jk) R_k, with p_jk = 1 where the layer declares nothing."""
+        wires, a = layer.frozen(*inputs), layer.join(*inputs)
+        weight, _ = wires.parameters(a)
+        p = wires.portions(a)
+        fed = wires.linear(ones(a.shape, a), ones(weight.shape, a) if p is None else p)
+        if p is None and not wires.one_to_one and bool((fed > 1).any()):
+            raise UnsuitableRule(
+                f"Pass on {layer!r}: an output has {fed.max()} live inputs, and Pass does not say how they share; "
+                f"take Norm(), Epsilon(epsilon=...) or Flat()"
+            )
+        R_in = wires.adjoint(R, ones(weight.shape, a) if p is None else p, a.shape)
+        return layer.split(R_in, [x.shape for x in inputs]), Absorbed.undealt(R, [fed])
 
 
 def _nested(bound: Any) -> Any:
