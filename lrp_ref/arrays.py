@@ -152,6 +152,17 @@ def ones(shape: Sequence[int], a: Array) -> Array:
     return namespace(a).full(tuple(shape), number(1, a), dtype=a.dtype)
 
 
+def as_array(value: Any) -> Array:
+    """A parameter given as a number or nested list as an array of float64; arrays stay what they are."""
+    return value if is_array(value) else np.asarray(value, dtype=float)
+
+
+def as_decimal(value: float) -> float:
+    """A number that a file may hold as float32, as the decimal that it was meant to be: 1e-5, not 9.99999975e-06."""
+    nearest = np.float32(value)
+    return float(str(nearest)) if nearest == value else float(value)
+
+
 def to_host(a: Any) -> Any:
     """`a` as numpy's, copied from the device if it lies there."""
     return a.get() if is_array(a) and namespace(a) is not np else a
@@ -202,9 +213,14 @@ def check_arithmetic(x: Array, name: str) -> None:
             raise ArithmeticMismatch(f"{name} is an object array of {names}: make it with lrp_ref.exact(x)")
     elif x.dtype.kind != "f":
         raise ArithmeticMismatch(f"{name} has dtype {x.dtype}: convert it to float, e.g. {name}.astype('float64')")
-    elif not bool(namespace(x).isfinite(x).all()):
+    elif not all_finite(x):
         bad = int((~namespace(x).isfinite(x)).sum())
         raise ArithmeticMismatch(f"{name} holds {bad} NaN or infinite values: relevance is defined for finite ones")
+
+
+def all_finite(a: Array) -> bool:
+    """Whether no value is NaN or infinite."""
+    return is_exact(a) or bool(namespace(a).isfinite(a).all())
 
 
 def same_arithmetic(a: Array, b: Array) -> bool:
@@ -247,6 +263,9 @@ def divide(n: Array, d: Array) -> Array:
     """n / d, and 0 where d is exactly 0."""
     zero = d == 0
     return where(zero, number(0, d), n / where(zero, number(1, d), d))
+
+
+broadcast_shapes = np.broadcast_shapes
 
 
 def per_channel(value: Array, a: Array, what: str) -> Array:

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from .arrays import Array, like, sample_sums, to_host
+from .arrays import Array, like, sample_sums
 from .audit import poles
 from .composites import Assignment, Composite, as_composite
 from .errors import GraphError, LrpError, Pole, ShapeError
@@ -191,7 +189,7 @@ def _refuse_poles(rule: Rule, node: Node, inputs: list[Array], R: Array) -> None
     """Raise Pole for the first output of the node whose denominator is 0 although it has relevance to deal out."""
     found = poles(node.layer.frozen(*inputs), rule, node.layer.join(*inputs), R)
     if bool(found.any()):
-        sample, *unit = (int(index) for index in np.argwhere(to_host(found))[0])
+        sample, *unit = (int(index[0]) for index in found.nonzero())
         raise Pole(
             f"sample {sample}, unit {tuple(unit)}: the denominator of {rule!r} is exactly 0, "
             f"although relevance and contributions are not; give the rule an epsilon"

@@ -191,6 +191,7 @@ def entry(
     for source, R in zip(sources, R_in, strict=True):
         amount = sample_sums(R)
         sent[source] = sent[source] + amount if source in sent else amount
+    units = tuple(range(1, came.ndim))
     return Entry(
         node=node,
         kind=kind,
@@ -202,6 +203,6 @@ def entry(
         edited=sample_sums(came - dealt),
         magnitude_out=sample_sums(abs(dealt)),
         magnitude_in=sum(sample_sums(abs(R)) for R in R_in),
-        poles=absorbed.poles.reshape(len(came), -1).sum(axis=1),
-        empty=absorbed.empty.reshape(len(came), -1).sum(axis=1),
+        poles=absorbed.poles.sum(axis=units),
+        empty=absorbed.empty.sum(axis=units),
     )

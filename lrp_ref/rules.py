@@ -13,17 +13,18 @@ Montavon et al. 2019 (the chapter, doi 10.1007/978-3-030-28954-6_10); Lapuschkin
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from .arrays import (
     Array,
+    exact,
     floats,
     is_array,
+    is_exact,
     like,
     negative,
     number,
@@ -85,12 +86,12 @@ class Above:
 
     def __call__(self, a: Array) -> Array:
         """The distance from the bound, which is never negative above "low" and never positive below "high"."""
-        bound = per_channel(like(np.array(self.bound, dtype=object), a), a, f"ZBox: {self.side}")
+        bound = per_channel(like(self.bound, a), a, f"ZBox: {self.side}")
         distance = a - bound
         excess = -distance if self.side == "low" else distance
         outside = excess > number(8 * unit_roundoff(a), a) * (abs(a) + abs(bound))
         if bool(outside.any()):
-            worst = floats(excess.max().reshape(1) if is_array(excess.max()) else np.array([excess.max()]))[0]
+            worst = floats(excess[outside]).max()
             warnings.warn(
                 f"ZBox: {int(outside.sum())} input values lie beyond {self.side}, the worst by {worst:.3g}: "
                 f"the box must hold the data",
@@ -254,7 +255,7 @@ class AlphaBeta(Rule):
         self.require(is_number(self.alpha) and self.alpha >= 1, "alpha", "a finite number >= 1")
         self.require(self.split in ("product", "weight"), "split", '"product" or "weight"')
         if self.beta is not None:
-            near = is_number(self.beta) and abs(self.alpha - self.beta - 1) <= 4 * np.spacing(float(self.alpha))
+            near = is_number(self.beta) and abs(self.alpha - self.beta - 1) <= 4 * math.ulp(self.alpha)
             self.require(near and self.beta >= 0, "beta", f"alpha - 1 = {self.alpha - 1!r}, so that alpha - beta = 1")
         object.__setattr__(self, "beta", self.alpha - 1)
 
@@ -327,9 +328,8 @@ class ZBox(Rule):
         super().__post_init__()
         for name in ("low", "high"):
             object.__setattr__(self, name, _nested(getattr(self, name)))
-            flat = np.array(getattr(self, name), dtype=object).reshape(-1)
-            self.require(flat.size > 0 and all(map(is_number, flat)), name, "finite numbers")
-        low, high = (np.array(bound, dtype=object) for bound in (self.low, self.high))
+            self.require(_all_numbers(getattr(self, name)), name, "finite numbers")
+        low, high = exact(self.low), exact(self.high)
         if low.ndim == 0 or high.ndim == 0 or low.shape == high.shape:
             self.require(bool((low <= high).all()), "low", f"at most high={self.high!r}")
 
@@ -377,5 +377,9 @@ class Pass(Rule):
 def _nested(bound: Any) -> Any:
     """A bound as a number or as nested tuples of numbers."""
     if is_array(bound):
-        bound = floats(bound).tolist() if bound.dtype != object else bound.tolist()
+        bound = (bound if is_exact(bound) else floats(bound)).tolist()
     return tuple(map(_nested, bound)) if isinstance(bound, (list, tuple)) else bound
+
+
+def _all_numbers(bound: Any) -> bool:
+    return all(map(_all_numbers, bound)) and bool(bound) if isinstance(bound, tuple) else is_number(bound)

@@ -8,11 +8,10 @@ gradient x input.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, Protocol, cast
 
-import numpy as np
-
-from .arrays import Array, exp, is_array, like, namespace, number, total, where, zeros
+from .arrays import Array, exp, is_array, like, namespace, number, to_host, total, where, zeros
 from .errors import GraphError, ShapeError
 from .graph import Graph, Node
 from .layers import Dense, SoftMinPool
@@ -53,14 +52,12 @@ def softmax(z: Array) -> Array:
 
 def _key(classes: Any) -> Any:
     """Classes as an int or a tuple of ints, so that targets compare and hash."""
-    if is_array(classes) or isinstance(classes, (list, tuple)):
-        values = np.asarray(classes)
-        if values.dtype.kind not in "iu":
-            raise ShapeError(f"classes {classes!r}: need ints")
-        return values.item() if values.ndim == 0 else tuple(values.tolist())
-    if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)):
+    if is_array(classes):
+        classes = to_host(classes).tolist()
+    each = classes if isinstance(classes, (list, tuple)) else [classes]
+    if any(isinstance(k, bool) or not isinstance(k, Integral) for k in each):
         raise ShapeError(f"class {classes!r}: need an int, or one int a sample")
-    return int(classes)
+    return tuple(int(k) for k in each) if each is classes else int(each[0])
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,7 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
 
 def wanting(marker):
     """How many tests were skipped for want of what the marker needs; a module skipped whole counts as one."""
-    return sum(
-        n
-        for reason, n in SKIPS.items()
-        if f"needs {marker}" in reason or f"import '{NEEDS[marker]}" in reason
-    )
+    return sum(n for reason, n in SKIPS.items() if f"needs {marker}" in reason or f"import '{NEEDS[marker]}" in reason)
 
 
 def full_report(config, except_for):
@@ -104,8 +100,7 @@ def full_report(config, except_for):
         f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         f"- commit: {commit(config.rootpath, except_for)}",
         f"- machine: {platform.system()} {platform.machine()}, {os.cpu_count()} cores; gpu: {gpu()}",
-        f"- python {platform.python_version()}; "
-        + ", ".join(f"{name} {installed(name)}" for name in PACKAGES),
+        f"- python {platform.python_version()}; " + ", ".join(f"{name} {installed(name)}" for name in PACKAGES),
         f"- pytest's arguments: `{' '.join(config.invocation_params.args)}`",
         f"- result: {', '.join(f'{totals[outcome]} {outcome}' for outcome in outcomes)}"
         f" in {time.monotonic() - STARTED:.0f} s",
@@ -124,9 +119,7 @@ def commit(root, except_for):
     """The commit that was tested, and whether the tree differs from it in more than the report itself."""
 
     def git(*arguments):
-        return subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         changes = git("status", "--porcelain", "--", ".", f":(exclude){except_for}")

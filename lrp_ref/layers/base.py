@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
-import numpy as np
-
-from ..arrays import Array, floats, is_array, like, ones, zeros
+from ..arrays import Array, all_finite, is_array, like, ones, zeros
 from ..errors import ShapeError
 
 Shape = tuple[int, ...]
@@ -181,21 +180,16 @@ def _is(value: Any, default: Any) -> bool:
     return bool(value == default)
 
 
-def as_array(value: Any) -> Array:
-    """A parameter given as a list or number, as an array; arrays stay what they are."""
-    return value if is_array(value) else np.asarray(value, dtype=float)
-
-
 def check_finite(layer: Layer) -> None:
     """Refuse parameters that are NaN or infinite, by name."""
     for name, value in layer._arrays():
-        if not np.isfinite(floats(value)).all():
+        if not all_finite(value):
             raise ShapeError(f"{type(layer).__name__}: {name} holds NaN or infinite values")
 
 
 def axes_tuple(value: int | Sequence[int], count: int, what: str, least: int) -> Shape:
     """An int, or one int a spatial axis, as a tuple of `count` ints that are at least `least`."""
-    values: tuple[Any, ...] = (value,) * count if isinstance(value, (int, np.integer)) else tuple(value)
-    if len(values) != count or any(not isinstance(v, (int, np.integer)) or v < least for v in values):
+    values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * count
+    if len(values) != count or any(not isinstance(v, Integral) or v < least for v in values):
         raise ShapeError(f"{what}={value!r}: need an int, or one int for each of {count} spatial axes, >= {least}")
     return tuple(int(v) for v in values)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..arrays import Array, matmul
+from ..arrays import Array, as_array, matmul
 from ..errors import ShapeError
-from .base import Linear, Shape, as_array, axes_tuple, check_finite
+from .base import Linear, Shape, axes_tuple, check_finite
 from .window import Padding, Window
 
 

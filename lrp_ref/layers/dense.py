@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..arrays import Array, matmul
+from ..arrays import Array, as_array, matmul
 from ..errors import ShapeError
-from .base import Linear, Shape, as_array, check_finite
+from .base import Linear, Shape, check_finite
 
 
 @dataclass(frozen=True, eq=False, repr=False)

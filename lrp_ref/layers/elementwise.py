@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..arrays import Array, erf, exp, expm1, like, log1p, number, per_channel, positive, tanh, where
+from ..arrays import Array, as_array, erf, exp, expm1, like, log1p, number, per_channel, positive, tanh, where
 from ..errors import ShapeError
-from .base import Diagonal, Layer, Shape, Wires, as_array, check_finite
+from .base import Diagonal, Layer, Shape, Wires, check_finite
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import ClassVar
 
-import numpy as np
-
-from ..arrays import Array, divide, namespace, number, ones, total
+from ..arrays import Array, as_array, broadcast_shapes, divide, namespace, number, ones, total
 from ..errors import ShapeError
-from .base import Layer, Linear, Shape, as_array, check_finite
+from .base import Layer, Linear, Shape, check_finite
 from .elementwise import Identity
 
 
@@ -44,7 +43,7 @@ def _broadcast(shapes: Sequence[Shape], constant: Array | None) -> Shape:
         raise ShapeError(f"inputs have shapes {list(shapes)}: need equal batch sizes and equally many axes")
     extra = [] if constant is None else [constant.shape]
     try:
-        shape = np.broadcast_shapes(*shapes, *extra)
+        shape = broadcast_shapes(*shapes, *extra)
     except ValueError:
         raise ShapeError(f"inputs of shapes {[*shapes, *extra]} do not broadcast to each other") from None
     if len(shape) != len(shapes[0]) or shape[0] != shapes[0][0]:
@@ -63,8 +62,10 @@ def _sum_to(R: Array, shape: Shape) -> Array:
 
 
 def _constant(layer: Add | Sub) -> None:
+    """The constant as an array of at least one axis."""
     if layer.constant is not None:
-        object.__setattr__(layer, "constant", as_array(layer.constant))
+        constant = as_array(layer.constant)
+        object.__setattr__(layer, "constant", constant if constant.ndim else constant.reshape(1))
         check_finite(layer)
 
 
@@ -168,7 +169,7 @@ class Concat(Layer):
     def split(self, R: Array, shapes: Sequence[Shape]) -> tuple[Array, ...]:
         """The cuts."""
         axis = self.axis % R.ndim
-        ends = np.cumsum([shape[axis] for shape in shapes]).tolist()
+        ends = accumulate(shape[axis] for shape in shapes)
         before = (slice(None),) * axis
         return tuple(R[(*before, slice(end - shape[axis], end))] for shape, end in zip(shapes, ends, strict=True))
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-
-from ..arrays import Array, floats, per_channel
+from ..arrays import Array, as_array, as_decimal, floats, per_channel
 from ..errors import ShapeError
-from .base import Diagonal, Layer, Shape, as_array, check_finite
+from .base import Diagonal, Layer, Shape, check_finite
 from .elementwise import _check_per_channel
 
 
@@ -75,13 +73,11 @@ class BatchNorm(Layer):
         1e-5.
         """
         mean, variance, weight, bias = (floats(as_array(value)) for value in (mean, variance, weight, bias))
-        decimal = float(epsilon)
-        if float(np.float32(decimal)) == decimal:  # a float32, perhaps held in a float64
-            decimal = float(str(np.float32(decimal)))
-        if (variance + decimal <= 0).any():
+        spread = variance + as_decimal(epsilon)
+        if (spread <= 0).any():
             raise ShapeError("BatchNorm: variance + epsilon must be positive")
-        scale = weight / np.sqrt(variance + decimal)
-        return cls(scale=np.broadcast_to(scale, mean.shape), shift=bias - scale * mean)
+        scale = weight / spread**0.5
+        return cls(scale=scale, shift=bias - scale * mean)
 
     def check(self, *shapes: Shape) -> None:
         """The channels fit."""

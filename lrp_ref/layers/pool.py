@@ -117,9 +117,8 @@ class AvgPool(Layer):
 
 
 def _average(a: Array, window: Window, *, ceil: bool, count_include_pad: bool) -> WindowSum:
-    size = a.shape[2:]
-    positions = window.positions(size, ceil=ceil)
-    counted = window.in_padded(size, positions) if count_include_pad else window.real(size, positions)
+    positions = window.positions(a.shape[2:], ceil=ceil)
+    counted = window.padded(a, positions) if count_include_pad else window.real(a, positions)
     n = like(counted.sum(axis=0), a)
     return WindowSum(window, positions, divide(ones(n.shape, n), n))
 
@@ -169,8 +168,7 @@ class MaxPool(Layer):
     def check(self, *shapes: Shape) -> None:
         """The window fits, and no window lies wholly in the padding."""
         window = self._window(shapes[0])
-        size = shapes[0][2:]
-        if not window.real(size, window.positions(size, ceil=self.ceil)).any(axis=0).all():
+        if not window.always_real(shapes[0][2:], window.positions(shapes[0][2:], ceil=self.ceil)):
             raise ShapeError(f"MaxPool: a window lies wholly in the padding of an input of shape {shapes[0]}")
 
     def forward(self, *inputs: Array) -> Array:
@@ -184,7 +182,7 @@ class MaxPool(Layer):
         xp, window = namespace(a), self._window(a.shape)
         positions = window.positions(a.shape[2:], ceil=self.ceil)
         cells = window.gather(a, positions)
-        real = xp.asarray(window.real(a.shape[2:], positions))
+        real = window.real(a, positions)
         value, seen = cells[:, :, 0], xp.broadcast_to(real[0], cells[:, :, 0].shape)
         best = xp.zeros(value.shape, dtype=int)
         for t in range(1, window.taps):

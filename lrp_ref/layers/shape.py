@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..arrays import Array, namespace, total, zeros
 from ..errors import ShapeError
 from .base import Shape, Wires, axes_tuple
@@ -74,7 +72,7 @@ class Transpose(Wires):
 
     def route_back(self, s: Array, shape: Shape) -> Array:
         """The axes moved back."""
-        return s.transpose(tuple(np.argsort(self.axes).tolist()))
+        return s.transpose(tuple(sorted(range(s.ndim), key=list(self.axes).__getitem__)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -9,11 +9,10 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Self
 
-import numpy as np
-
-from ..arrays import Array, namespace, zeros
+from ..arrays import Array, namespace, ones, zeros
 from ..errors import ShapeError
 from .base import Shape, axes_tuple
 
@@ -82,15 +81,24 @@ class Window:
             buffer[tap] += cells[:, :, t]
         return buffer[self._inside(shape[2:])]
 
-    def real(self, size: Sequence[int], positions: Shape) -> Array:
-        """(taps, *positions) booleans: whether the tap reads a cell of the input."""
-        return self.gather(np.ones((1, 1, *size)), positions)[0, 0] != 0
+    def real(self, a: Array, positions: Shape) -> Array:
+        """(taps, *positions) booleans: whether the tap reads a cell of the input `a`."""
+        return self.gather(ones((1, 1, *a.shape[2:]), a), positions)[0, 0] != 0
 
-    def in_padded(self, size: Sequence[int], positions: Shape) -> Array:
+    def padded(self, a: Array, positions: Shape) -> Array:
         """(taps, *positions) booleans: whether the tap reads a cell of input and padding, not ceil's overhang."""
-        padded = [n + before + after for n, (before, after) in zip(size, self.padding, strict=True)]
+        size = (before + n + after for n, (before, after) in zip(a.shape[2:], self.padding, strict=True))
         unpadded = Window(self.kernel, self.stride, ((0, 0),) * len(self.kernel), self.dilation)
-        return unpadded.real(padded, positions)
+        return unpadded.real(zeros((1, 1, *size), a), positions)
+
+    def always_real(self, size: Sequence[int], positions: Shape) -> bool:
+        """Whether every window reads some cell of an input of `size`: on each axis some tap lies inside."""
+        axes = zip(size, positions, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return all(
+            any(0 <= p * stride - before + t * dilation < n for t in range(kernel))
+            for n, count, kernel, stride, (before, _), dilation in axes
+            for p in range(count)
+        )
 
     @property
     def taps(self) -> int:
@@ -123,10 +131,10 @@ class Window:
 
 def pairs(padding: Padding, count: int) -> tuple[tuple[int, int], ...]:
     """Padding as one (before, after) pair for each of `count` axes."""
-    entries: list[Any] = [padding] * count if isinstance(padding, (int, np.integer)) else list(padding)
-    each = [(p, p) if isinstance(p, (int, np.integer)) else tuple(p) for p in entries]
+    entries: list[Any] = list(padding) if isinstance(padding, Sequence) else [padding] * count
+    each = [(p, p) if isinstance(p, Integral) else tuple(p) for p in entries]
     if len(each) != count or any(
-        len(pair) != 2 or any(not isinstance(p, (int, np.integer)) or p < 0 for p in pair) for pair in each
+        len(pair) != 2 or any(not isinstance(p, Integral) or p < 0 for p in pair) for pair in each
     ):
         raise ShapeError(
             f"padding={padding!r}: need an int, one int for each of {count} axes, "
