@@ -235,7 +235,7 @@ class Assignment(Mapping[str, Rule]):
     """Each node's layer, as printed."""
     reasons: Mapping[str, str]
     """The case that chose each rule."""
-    unused: Sequence[str] = ()
+    unused: tuple[str, ...] = ()
     """Cases that no node took."""
 
     def __getitem__(self, name: str) -> Rule:
@@ -302,7 +302,7 @@ class Composite:
                     raise NoRule(_missing(node))
                 rules[node.name], reasons[node.name] = Pass(), "wire"
         unused = [f"{i + 1}: {case[0]!r} -> {case[1]!r}" for i, case in enumerate(self.cases) if i not in used]
-        return Assignment(rules, {node.name: repr(node.layer) for node in graph.nodes}, reasons, unused)
+        return Assignment(rules, {node.name: repr(node.layer) for node in graph.nodes}, reasons, tuple(unused))
 
     def prepare(self, graph: Graph) -> Graph:
         """The graph canonized."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import math
 import os
 import platform
 import tempfile
@@ -114,7 +115,7 @@ def _unpacked(about: dict[str, Any], archive: zipfile.ZipFile, constructors: Map
             return {key: unpack(part) for key, part in value["dict"].items()}
         if isinstance(value, dict):
             ((how, i),) = value.items()
-            array = np.lib.format.read_array(io.BytesIO(archive.read(f"{int(i)}.npy")), allow_pickle=False)
+            array = _array(archive.read(f"{int(i)}.npy"))
             return _rationals(array) if how == "exact" else array
         return value
 
@@ -130,6 +131,16 @@ def _unpacked(about: dict[str, Any], archive: zipfile.ZipFile, constructors: Map
         ledger=Ledger(entries, **{name: unpack(about[name]) for name in ("start", "arrived", "edited_inputs")}),
         engine=about["engine"],
     )
+
+
+def _array(content: bytes) -> Array:
+    """The array in the bytes of an npy file, whose size is held against the header before anything is allocated."""
+    file = io.BytesIO(content)
+    np.lib.format.read_magic(file)
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError("an array does not have the size that its header names")
+    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C").copy()
 
 
 def parse(text: str, constructors: Mapping[str, Any] = CONSTRUCTORS) -> Rule:
