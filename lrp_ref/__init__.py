@@ -17,12 +17,11 @@ from .errors import (
     ShapeError,
     UnsuitableRule,
 )
-from .explain import Explanation, explain
+from .explain import Explanation, explain, read
 from .graph import Graph, Node, chain, given
 from .propagate import Rule, Share, Term, four_steps
 from .rules import AlphaBeta, Epsilon, Flat, Gamma, GeneralizedGamma, Norm, Pass, WSquare, ZBox, Zero, ZPlus
 from .stabilize import AtZero, Clipped, Relative, Signed, SignedOrZero, Unsigned
-from .store import read
 from .targets import (
     argmax,
     contrast,

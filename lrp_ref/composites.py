@@ -79,90 +79,64 @@ class Not(Predicate):
         return f"~{self.predicate!r}"
 
 
-Kinds = tuple[type[Layer], ...]
-
-
-def _kinds(word: str, kinds: Kinds) -> Kinds:
-    given: tuple[object, ...] = kinds
-    if not given or not all(isinstance(kind, type) and issubclass(kind, Layer) for kind in given):
-        raise GraphError(f"{word}(...) needs layer classes, such as {word}(Conv, Dense); got {kinds!r}")
-    return kinds
-
-
-def _called(word: str, kinds: Kinds) -> str:
-    return f"{word}({', '.join(kind.__name__ for kind in kinds)})"
-
-
-def _of(kinds: Kinds, graph: Graph) -> frozenset[str]:
-    return frozenset(node.name for node in graph.nodes if isinstance(node.layer, kinds))
-
-
 @dataclass(frozen=True, init=False, repr=False)
-class kind(Predicate):
-    """Nodes whose layer is of one of these classes: ``kind(Conv, Dense)``."""
+class _OfKinds(Predicate):
+    """What is asked of layer classes."""
 
-    kinds: Kinds
+    kinds: tuple[type[Layer], ...]
 
     def __init__(self, *kinds: type[Layer]) -> None:
-        object.__setattr__(self, "kinds", _kinds("kind", kinds))
+        given: tuple[object, ...] = kinds
+        word = type(self).__name__
+        if not given or not all(isinstance(kind, type) and issubclass(kind, Layer) for kind in given):
+            raise GraphError(f"{word}(...) needs layer classes, such as {word}(Conv, Dense); got {kinds!r}")
+        object.__setattr__(self, "kinds", kinds)
+
+    def nodes(self, graph: Graph) -> frozenset[str]:
+        """The nodes of these kinds."""
+        return frozenset(node.name for node in graph.nodes if isinstance(node.layer, self.kinds))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(kind.__name__ for kind in self.kinds)})"
+
+
+class kind(_OfKinds):
+    """Nodes whose layer is of one of these classes: ``kind(Conv, Dense)``."""
 
     def select(self, graph: Graph) -> frozenset[str]:
         """By class."""
-        return _of(self.kinds, graph)
-
-    def __repr__(self) -> str:
-        return _called("kind", self.kinds)
+        return self.nodes(graph)
 
 
-@dataclass(frozen=True, init=False, repr=False)
-class first(Predicate):
+class first(_OfKinds):
     """Nodes of these kinds with none of these kinds upstream: a fact of the data flow, not of the order of nodes."""
-
-    kinds: Kinds
-
-    def __init__(self, *kinds: type[Layer]) -> None:
-        object.__setattr__(self, "kinds", _kinds("first", kinds))
 
     def select(self, graph: Graph) -> frozenset[str]:
         """Those that come first on every way to them."""
-        some = _of(self.kinds, graph)
+        some = self.nodes(graph)
         return frozenset(name for name in some if not some & graph.upstream[name])
 
-    def __repr__(self) -> str:
-        return _called("first", self.kinds)
 
-
-@dataclass(frozen=True, init=False, repr=False)
-class last(Predicate):
+class last(_OfKinds):
     """Nodes of these kinds with none of these kinds downstream."""
-
-    kinds: Kinds
-
-    def __init__(self, *kinds: type[Layer]) -> None:
-        object.__setattr__(self, "kinds", _kinds("last", kinds))
 
     def select(self, graph: Graph) -> frozenset[str]:
         """Those that no other depends on."""
-        some = _of(self.kinds, graph)
+        some = self.nodes(graph)
         return some.difference(*(graph.upstream[name] for name in some))
-
-    def __repr__(self) -> str:
-        return _called("last", self.kinds)
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class depth(Predicate):
+class depth(_OfKinds):
     """Nodes that have at most `at_most` nodes of these kinds on the longest way to them, themselves included.
 
-    ``depth(Conv, at_most=7)`` is the part of a network up to its seventh convolution, the pool behind it
-    included.
+    ``depth(Conv, at_most=7)`` is the part of a network up to its seventh convolution, the pool behind it included.
     """
 
-    kinds: Kinds
     at_most: int
 
     def __init__(self, *kinds: type[Layer], at_most: int) -> None:
-        object.__setattr__(self, "kinds", _kinds("depth", kinds))
+        super().__init__(*kinds)
         object.__setattr__(self, "at_most", at_most)
 
     def select(self, graph: Graph) -> frozenset[str]:
@@ -173,7 +147,7 @@ class depth(Predicate):
         return frozenset(node.name for node in graph.nodes if count[node.name] <= self.at_most)
 
     def __repr__(self) -> str:
-        return f"{_called('depth', self.kinds)[:-1]}, at_most={self.at_most})"
+        return f"{super().__repr__()[:-1]}, at_most={self.at_most})"
 
 
 @dataclass(frozen=True, init=False, repr=False)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .arrays import Array, like, sample_sums
 from .audit import poles
@@ -16,6 +15,9 @@ from .ledger import Entry, Ledger, entry
 from .propagate import Rule
 from .targets import StartRelevance, as_target
 from .text import near
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Arrays = Array | Mapping[str, Array]
 
@@ -56,6 +58,24 @@ class Explanation:
 
     def __repr__(self) -> str:
         return f"Explanation({self.engine}, {len(self.rules)} nodes)"
+
+
+def read(path: str | Path, *, constructors: Mapping[str, Any] | None = None) -> Explanation:
+    """The explanation written to `path` by ``Explanation.save``.
+
+    Parameters
+    ----------
+    path : str or Path
+    constructors : {name: class} of rules and stabilizers that are not this library's own, by the name they print
+
+    Raises
+    ------
+    LrpError
+        if the file is not such a file; arrays are not larger than the file, and nothing is pickled.
+    """
+    from .store import load
+
+    return load(path, constructors or {})
 
 
 def explain(

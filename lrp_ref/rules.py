@@ -122,7 +122,6 @@ def _split(sign: Literal[1, -1], split: str) -> tuple[Term, ...]:
 # -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, repr=False)
 class Zero(Rule):
     r"""LRP-0.
 
@@ -153,7 +152,6 @@ class Epsilon(Rule):
         return (Share((Term(),)),)
 
 
-@dataclass(frozen=True, repr=False)
 class Norm(Rule):
     r"""LRP-0 under the name that it has on layers without weights: sums, adds, average pools.
 
@@ -268,7 +266,6 @@ class AlphaBeta(Rule):
         )
 
 
-@dataclass(frozen=True, repr=False)
 class Flat(Rule):
     r"""Equal shares to all connected inputs.
 
@@ -283,7 +280,6 @@ class Flat(Rule):
         return (Share((Term(one, one, nothing),)),)
 
 
-@dataclass(frozen=True, repr=False)
 class WSquare(Rule):
     r"""w^2, for the first layer on unbounded inputs.
 
@@ -345,14 +341,15 @@ class ZBox(Rule):
         )
 
 
-@dataclass(frozen=True, repr=False)
 class Pass(Rule):
-    """R_j = R_k along the connections; weights and bias are ignored.
+    r"""R_j = R_k along the connections; weights and bias are ignored.
 
-    Only where every output has at most one live input (activations, batch norm, reshapes, a max pool's
-    winner), or where the layer declares portions of its own (tied maxima, the soft-min pool). An output that
-    no input feeds (the border of a pad) is unclaimed. Nothing is divided, so `epsilon`, `stabilizer` and
-    `bias` have no effect.
+    .. math:: R_j = \sum_k p_{jk} R_k
+
+    with p_jk = 1 for the input j that feeds output k. Only where every output has at most one live input (activations,
+    batch norm, reshapes, a max pool's winner), or where the layer declares portions p_jk of its own (tied maxima, the
+    soft-min pool). An output that no input feeds (the border of a pad) is unclaimed. Nothing is divided, so `epsilon`,
+    `stabilizer` and `bias` have no effect.
     """
 
     def shares(self) -> tuple[Share, ...]:

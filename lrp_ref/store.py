@@ -81,20 +81,8 @@ def save(explanation: Explanation, path: str | Path) -> None:
         raise
 
 
-def read(path: str | Path, *, constructors: Mapping[str, Any] | None = None) -> Explanation:
-    """The explanation written to `path` by ``Explanation.save``.
-
-    Parameters
-    ----------
-    path : str or Path
-    constructors : {name: class} of rules and stabilizers that are not this library's own, by the name they
-        print
-
-    Raises
-    ------
-    LrpError
-        if the file is not such a file; arrays are not larger than the file, and nothing is pickled.
-    """
+def load(path: str | Path, constructors: Mapping[str, Any]) -> Explanation:
+    """See :func:`lrp_ref.read`."""
     try:
         with zipfile.ZipFile(path) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
@@ -102,7 +90,7 @@ def read(path: str | Path, *, constructors: Mapping[str, Any] | None = None) -> 
             about = json.loads(archive.read(ABOUT))
             if about["format"] != FORMAT:
                 raise LrpError(f"{path}: format {about['format']}, this version reads {FORMAT}")
-            return _unpacked(about, archive, {**CONSTRUCTORS, **(constructors or {})})
+            return _unpacked(about, archive, {**CONSTRUCTORS, **constructors})
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, SyntaxError, EOFError) as error:
         if isinstance(error, LrpError):
             raise

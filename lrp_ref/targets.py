@@ -61,13 +61,17 @@ def _key(classes: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class logit:
-    """The logit z_k; k an int, or one int a sample."""
+class _OfClass:
+    """What is explained about class k: an int, or one int a sample."""
 
     k: Any
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", _key(self.k))
+
+
+class logit(_OfClass):
+    """The logit z_k; k an int, or one int a sample."""
 
     def direction(self, z: Array) -> Array:
         """e_k."""
@@ -91,14 +95,8 @@ class argmax:
         return z * self.direction(z)
 
 
-@dataclass(frozen=True)
-class one:
+class one(_OfClass):
     """The logit z_k with relevance 1 instead of its value."""
-
-    k: Any
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "k", _key(self.k))
 
     def direction(self, z: Array) -> Array:
         """e_k."""
@@ -109,14 +107,8 @@ class one:
         return self.direction(z)
 
 
-@dataclass(frozen=True)
-class probability:
+class probability(_OfClass):
     """The softmax probability p_k, as relevance of logit k."""
-
-    k: Any
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "k", _key(self.k))
 
     def direction(self, z: Array) -> Array:
         """p_k (e_k - p)."""
@@ -148,14 +140,8 @@ class contrast:
         return z * self.direction(z)
 
 
-@dataclass(frozen=True)
-class log_probability:
+class log_probability(_OfClass):
     """log p_k."""
-
-    k: Any
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "k", _key(self.k))
 
     def direction(self, z: Array) -> Array:
         """e_k - p."""
@@ -166,18 +152,12 @@ class log_probability:
         return z * self.direction(z)
 
 
-@dataclass(frozen=True)
-class log_odds:
+class log_odds(_OfClass):
     """eta = log(p_k / (1 - p_k)), with the chapter's weighting.
 
     The start is z (e_k - pi), pi_d = p_d / (1 - p_k) for d != k: its total is eta + H(pi), H the entropy. For
     a start that totals eta see :func:`with_log_odds`.
     """
-
-    k: Any
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "k", _key(self.k))
 
     def direction(self, z: Array) -> Array:
         """e_k - pi."""

@@ -98,9 +98,7 @@ def inside(index: Iterable[int], shape: Iterable[int]) -> bool:
     return all(0 <= i < n for i, n in zip(index, shape, strict=True))
 
 
-def tap(
-    y: Iterable[int], t: Iterable[int], stride: Sequence[int], padding: Padding, dilation: Sequence[int]
-) -> Shape:
+def tap(y: Iterable[int], t: Iterable[int], stride: Sequence[int], padding: Padding, dilation: Sequence[int]) -> Shape:
     """The cell under tap t of a kernel at position y: y * stride - before + t * dilation, per axis."""
     axes = zip(y, t, stride, padding, dilation, strict=True)
     return tuple(i * step - before + j * apart for i, j, step, (before, _), apart in axes)
@@ -219,9 +217,7 @@ def conv_transpose(
     O = O_group * groups
     out = [
         (n - 1) * step - before - after + d * (t - 1) + more + 1
-        for n, t, step, (before, after), d, more in zip(
-            size, kernel, stride, padding, dilation, extra, strict=True
-        )
+        for n, t, step, (before, after), d, more in zip(size, kernel, stride, padding, dilation, extra, strict=True)
     ]
     bias, w = _biases(b, O), {}
     for i in range(I):
@@ -268,9 +264,7 @@ def windows(
                 x = tap(y, t, stride, padding, dilation)
                 if inside(x, size):
                     cells.append(number((c, *x), shape))
-                counted += all(
-                    -before <= i < n + after for i, n, (before, after) in zip(x, size, padding, strict=True)
-                )
+                counted += all(-before <= i < n + after for i, n, (before, after) in zip(x, size, padding, strict=True))
             found.append((cells, counted))
     return (channels, *out), found
 
@@ -296,9 +290,7 @@ def avg_pool(
     return Operator(shape, outputs, w, [ZERO] * len(found))
 
 
-def sum_pool(
-    shape: Shape, kernel: Sequence[int], stride: Sequence[int], padding: Padding, ceil: bool
-) -> Operator:
+def sum_pool(shape: Shape, kernel: Sequence[int], stride: Sequence[int], padding: Padding, ceil: bool) -> Operator:
     """z_k = sum of a_j over the window."""
     outputs, found = windows(shape, kernel, stride, padding, [1] * len(kernel), ceil)
     w = {(j, k): ONE for k, (cells, _) in enumerate(found) for j in cells}
@@ -562,17 +554,13 @@ def slice_(shape: Shape, slices: Sequence[slice]) -> Operator:
     """One slice per axis; axes without one are kept whole."""
     taken = [range(n)[cut] for n, cut in zip(shape, slices, strict=False)]
     taken += [range(n) for n in shape[len(taken) :]]
-    return _wires(
-        shape, tuple(len(r) for r in taken), lambda index: [r[i] for r, i in zip(taken, index, strict=True)]
-    )
+    return _wires(shape, tuple(len(r) for r in taken), lambda index: [r[i] for r, i in zip(taken, index, strict=True)])
 
 
 def pad(shape: Shape, padding: Padding) -> Operator:
     """Zeros before and after every axis; no input feeds them. A negative number cuts."""
     outputs = tuple(before + n + after for n, (before, after) in zip(shape, padding, strict=True))
-    return _wires(
-        shape, outputs, lambda index: [i - before for i, (before, _) in zip(index, padding, strict=True)]
-    )
+    return _wires(shape, outputs, lambda index: [i - before for i, (before, _) in zip(index, padding, strict=True)])
 
 
 def upsample(shape: Shape, factors: Sequence[int]) -> Operator:
@@ -677,9 +665,7 @@ class Dealt:
     unclaimed: Vector
 
 
-def deal(
-    op: Operator, R: Any, shares: Sequence[Share], epsilon: Number, stabilizer: Stabilizer, spread: bool
-) -> Dealt:
+def deal(op: Operator, R: Any, shares: Sequence[Share], epsilon: Number, stabilizer: Stabilizer, spread: bool) -> Dealt:
     """The sum over the shares of R_{j<-k} = n_jk / d_k (portion_k R_k), where d_k = z_k + e_k and
     z_k = sum_j n_jk + n_0k.
 
@@ -961,9 +947,7 @@ def pass_(op: Operator, R: Any, portions: Mapping[tuple[int, int], Number] | Non
 # A stabilizer that looks at the whole batch
 
 
-def denominators(
-    rule: Callable[..., Dealt], op: Operator, a: Any, *parameters: Any, **variant: Any
-) -> list[Vector]:
+def denominators(rule: Callable[..., Dealt], op: Operator, a: Any, *parameters: Any, **variant: Any) -> list[Vector]:
     """The z of every share of a rule, in order, as its stabilizer sees them."""
     seen: list[Vector] = []
 

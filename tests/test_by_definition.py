@@ -35,9 +35,7 @@ def drawn(rng: random.Random, *shape: int) -> Any:
 def test_conv_does_not_flip() -> None:
     op = ref.conv([[[1, 10]]], None, (1, 3), [1], [(0, 0)], [1])
     assert ref.forward(op, [1, 2, 3]) == [21, 32]
-    op = ref.conv(
-        [[[1, 10]]], [5], (1, 3), [2], [(1, 2)], [2]
-    )  # reads cells (-1, 1), (1, 3) and nothing beyond
+    op = ref.conv([[[1, 10]]], [5], (1, 3), [2], [(1, 2)], [2])  # reads cells (-1, 1), (1, 3) and nothing beyond
     assert op.outputs == (1, 2)
     assert ref.forward(op, [1, 2, 3]) == [5 + 20, 5 + 2]
     assert op.w == {(1, 0): 10, (1, 1): 1}
@@ -58,9 +56,7 @@ def test_conv_transpose() -> None:
     op = ref.conv_transpose([[[1, 10]]], [100], (1, 2), [2], [(0, 0)], [1], 1, [1])
     assert op.outputs == (1, 5)
     assert ref.forward(op, [1, 2]) == [101, 110, 102, 120, 100]
-    op = ref.conv_transpose(
-        [[[1, 10, 4]]], None, (1, 2), [2], [(1, 0)], [1]
-    )  # 1 10 4+2 20 8 without the first
+    op = ref.conv_transpose([[[1, 10, 4]]], None, (1, 2), [2], [(1, 0)], [1])  # 1 10 4+2 20 8 without the first
     assert ref.forward(op, [1, 2]) == [10, 6, 20, 8]
     op = ref.conv_transpose([[[2], [3]], [[5], [7]]], None, (2, 1), [1], [(0, 0)], [1], groups=2)
     assert ref.forward(op, [1, 10]) == [2, 3, 50, 70]
@@ -561,9 +557,7 @@ def test_the_books_balance(layer: str) -> None:
             check_books(op, R, plain)
             assert not any(plain.stabilizer), name
             for stabilizer in STABILIZERS:
-                dealt = rule(
-                    op, a, R, *parameters(J), **split, bias=bias, epsilon=F(1, 5), stabilizer=stabilizer
-                )
+                dealt = rule(op, a, R, *parameters(J), **split, bias=bias, epsilon=F(1, 5), stabilizer=stabilizer)
                 check_books(op, R, dealt)
                 if bias == "spread":
                     fed = {k for _, k in op.w}
@@ -759,9 +753,7 @@ def test_torch_avg_pool(axes: int, ceil: bool, count: bool) -> None:
         for n in (3, 4, 5, 6):
             size = (n, 4, 3)[:axes]
             a = quarters(rng, 2, *size)
-            op = ref.avg_pool(
-                (2, *size), [kernel] * axes, [stride] * axes, [(padding, padding)] * axes, ceil, count
-            )
+            op = ref.avg_pool((2, *size), [kernel] * axes, [stride] * axes, [(padding, padding)] * axes, ceil, count)
             agree(op, a, avg_pool(tensor(torch, [a]), kernel, stride, padding, ceil, count), 1e-15)
 
 
@@ -817,7 +809,5 @@ def test_torch_shapes_and_sums() -> None:
     W, b = quarters(rng, 4, 5), quarters(rng, 5)
     agree(ref.dense(W, b, (2, 3)), a, torch.nn.functional.linear(x, tensor(torch, W).T, tensor(torch, b)))
     scale, shift, zero, one = quarters(rng, 2), quarters(rng, 2), [0.0, 0.0], [1.0, 1.0]
-    normed = torch.nn.functional.batch_norm(
-        x, *(tensor(torch, v) for v in (zero, one, scale, shift)), eps=0.0
-    )
+    normed = torch.nn.functional.batch_norm(x, *(tensor(torch, v) for v in (zero, one, scale, shift)), eps=0.0)
     agree(ref.batch_norm(scale, shift, shape), a, normed)

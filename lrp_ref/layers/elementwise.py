@@ -11,7 +11,6 @@ from ..errors import ShapeError
 from .base import Diagonal, Layer, Shape, Wires, check_finite
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Identity(Wires):
     """y = a."""
 
@@ -58,7 +57,6 @@ class Activation(Layer):
         return Diagonal(weight=self.derivative(inputs[0]))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class ReLU(Activation):
     """max(0, a)."""
 
@@ -148,7 +146,6 @@ class Softplus(Activation):
         return _sigmoid(number(self.beta, a) * a)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Sigmoid(Activation):
     """1 / (1 + exp(-a))."""
 
@@ -164,7 +161,6 @@ class Sigmoid(Activation):
         return _sigmoid(a) * _sigmoid(-a)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class SiLU(Activation):
     """a sigmoid(a)."""
 
@@ -216,7 +212,6 @@ class GELU(Activation):
         return self._phi(a) + a * exp(-half * a * a) * number(_ROOT_TWO_OVER_PI, a) * half
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Tanh(Activation):
     """tanh(a)."""
 

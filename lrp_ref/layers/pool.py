@@ -216,7 +216,6 @@ class MaxPool(Layer):
         return WindowSum(window, cells.shape[3:], share, live=tied, shares=share)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class GlobalAvgPool(Layer):
     """The mean over all spatial axes, which stay with length 1."""
 

@@ -13,7 +13,6 @@ from .merge import sample_axes
 from .window import pairs
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Flatten(Wires):
     """All axes of a sample in one."""
 
