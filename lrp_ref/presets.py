@@ -105,8 +105,9 @@ def chapter_vgg16(*, low: Any, high: Any) -> Composite:
     top.
 
     Convolutions 2 to 7 and the pools among them take gamma, convolutions 8 to 13 and their pools epsilon,
-    with the rms of each sample; dense layers take LRP-0; all pools deal out as average pools. Batch norms
-    must have been folded. Montavon et al. 2019, section 10.3.
+    with the rms of each sample; dense layers take LRP-0; all pools deal out as average pools. Sums
+    and batch norms have no case: behind them pre-activations keep their sign, which the chapter's gamma is not made for
+    (see epsilon_gamma_box). Montavon et al. 2019, section 10.3.
     """
     return _by_depth(
         first_rule=ZBox(low=low, high=high),
