@@ -37,8 +37,7 @@ def is_array(value: object) -> bool:
     return hasattr(value, "dtype") and hasattr(value, "shape")
 
 
-# --- exact numbers
-# -----------------------------------------------------------------------------------------------
+# --- exact numbers --------------------------------------------------------------------------------
 
 
 def is_exact(a: Array) -> bool:
@@ -115,8 +114,7 @@ def _rationals(x: Any, carrier: Any) -> Array:
     return made.reshape(values.shape)
 
 
-# --- into the arithmetic of an array
-# -----------------------------------------------------------------------------
+# --- into the arithmetic of an array --------------------------------------------------------------
 
 
 def like(value: Any, a: Array) -> Array:
@@ -126,11 +124,12 @@ def like(value: Any, a: Array) -> Array:
         if is_array(value) and is_exact(value) and value.size and _carrier(value) is carrier:
             return value
         return _rationals(to_host(value), carrier)
-    if is_array(value) and namespace(value) is namespace(a) and value.dtype == a.dtype:
+    value = value if is_array(value) else np.asarray(value)
+    if namespace(value) is namespace(a) and value.dtype == a.dtype:
         return value
-    if is_array(value) and is_exact(value):
+    if is_exact(value):
         value = _floats(value, a.dtype)
-    if is_array(value) and namespace(value) is not np:
+    if namespace(value) is not np:
         value = value if namespace(a) is not np else to_host(value)
     return namespace(a).asarray(value, dtype=a.dtype)
 
@@ -139,7 +138,9 @@ def number(value: Any, a: Array) -> Any:
     """The number `value` in the arithmetic of `a`; a rule's parameter is the exact number that its float is."""
     if is_exact(a):
         return _rational(value, _carrier(a))
-    return a.dtype.type(_float(value) if hasattr(value, "p") else value)
+    if hasattr(value, "p") or hasattr(value, "limit_denominator"):  # a rational
+        return _floats(np.array([value], dtype=object), a.dtype)[0]
+    return a.dtype.type(value)
 
 
 def zeros(shape: Sequence[int], a: Array) -> Array:
@@ -153,14 +154,17 @@ def ones(shape: Sequence[int], a: Array) -> Array:
 
 
 def as_array(value: Any) -> Array:
-    """A parameter given as a number or nested list as an array of float64; arrays stay what they are."""
-    return value if is_array(value) else np.asarray(value, dtype=float)
+    """A number or nested list as an array of float64, or exact if it holds rationals; arrays stay what they are."""
+    if is_array(value):
+        return value
+    made = np.asarray(value)
+    return exact(made) if is_exact(made) else made.astype(float)
 
 
 def as_decimal(value: float) -> float:
     """A number that a file may hold as float32, as the decimal that it was meant to be: 1e-5, not 9.99999975e-06."""
     nearest = np.float32(value)
-    return float(str(nearest)) if nearest == value else float(value)
+    return float(str(nearest)) if float(nearest) == float(value) else float(value)
 
 
 def to_host(a: Any) -> Any:
@@ -174,13 +178,6 @@ def floats(a: Array) -> Array:
     if is_exact(a):
         return _floats(a, np.dtype(np.float64))
     return a.astype(np.result_type(a.dtype, np.float64))
-
-
-def _float(value: Any) -> float:
-    """The float64 nearest to a rational or number."""
-    from fractions import Fraction
-
-    return float(_rational(value, Fraction))
 
 
 def _floats(a: Array, dtype: Any) -> Array:
@@ -235,8 +232,7 @@ def unit_roundoff(a: Array) -> float:
     return 0.0 if is_exact(a) else float(np.finfo(a.dtype).eps) / 2
 
 
-# --- element by element
-# ------------------------------------------------------------------------------------------
+# --- element by element ---------------------------------------------------------------------------
 
 
 def where(condition: Array, x: Any, y: Any) -> Array:
@@ -317,8 +313,7 @@ def _erf(xp: Any, x: Array) -> Array:
 erf = _function("erf", _erf)
 
 
-# --- sums and contractions
-# ---------------------------------------------------------------------------------------
+# --- sums and contractions ------------------------------------------------------------------------
 
 
 def total(x: Array, axes: Sequence[int], *, keepdims: bool = False) -> Array:

@@ -42,7 +42,7 @@ class Explanation:
     """What computed it."""
 
     def at(self, name: str) -> Array:
-        """The relevance at the output of the named node, or of the named input."""
+        """The relevance at the output of the named node, or of the named input; after a mask, if it has one."""
         if name not in self.relevances:
             raise GraphError(
                 f'no relevance was kept at "{name}"{near(name, list(self.relevances))}; '
@@ -130,7 +130,7 @@ def explain(
             continue  # no output depends on it
         inputs = [activations[source] for source in node.inputs]
         came = relevance[node.name]
-        R = _masked(came, masks, node.name)
+        R = relevance[node.name] = _masked(came, masks, node.name)
         try:
             if strict:
                 _refuse_poles(rules[node.name], node, inputs, R)

@@ -68,9 +68,8 @@ class Graph:
         for node in self.nodes:
             least, most = node.layer.arity
             if len(node.inputs) < least or (most is not None and len(node.inputs) > most):
-                raise GraphError(
-                    f'node "{node.name}" ({node.kind}) has {len(node.inputs)} inputs, needs {least} or more'
-                )
+                needs = f"{least} or more" if most is None else str(least) if most == least else f"{least} to {most}"
+                raise GraphError(f'node "{node.name}" ({node.kind}) has {len(node.inputs)} inputs, needs {needs}')
             for source in node.inputs:
                 if source not in names:
                     raise GraphError(

@@ -41,7 +41,7 @@ class Absorbed:
         never = z != z
         unclaimed = where(dry, dealt, number(0, dealt))
         if one_sign:
-            return cls(bias, stabilizer, unclaimed, never, (z == 0) & (dealt != 0))
+            return cls(bias, stabilizer, unclaimed, dry & (z != 0), (z == 0) & (dealt != 0))
         return cls(bias, stabilizer, unclaimed, dry, never)
 
     def __add__(self, other: Absorbed) -> Absorbed:

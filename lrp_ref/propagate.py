@@ -112,7 +112,8 @@ class Rule:
 
     def __post_init__(self) -> None:
         self.require(is_number(self.epsilon) and self.epsilon >= 0, "epsilon", "a finite number >= 0")
-        self.require(callable(self.stabilizer), "stabilizer", "a stabilizer such as Signed()")
+        form: Any = self.stabilizer
+        self.require(callable(form) and not isinstance(form, type), "stabilizer", "a stabilizer such as Signed()")
         self.require(self.bias in BIASES, "bias", "one of " + ", ".join(map(repr, BIASES)))
 
     def require(self, good: bool, parameter: str, need: str) -> None:
@@ -151,11 +152,16 @@ class Rule:
     def __repr__(self) -> str:
         own = [f for f in dataclasses.fields(self) if f.name not in _COMMON or getattr(self, f.name) != f.default]
         own.sort(key=lambda f: f.name in _COMMON)
-        return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in own)})"
+        return f"{type(self).__name__}({', '.join(f'{f.name}={_plain(getattr(self, f.name))!r}' for f in own)})"
 
 
 _COMMON = ("epsilon", "stabilizer", "bias", "split")
 """Parameters that are printed only where they are not the default."""
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's as Python's, which prints as what can be read again."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def is_number(value: Any) -> bool:

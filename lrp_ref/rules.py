@@ -46,8 +46,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-# --- transforms: what a term does to inputs, weights and bias
-# ------------------------------------------------------
+# --- transforms: what a term does to inputs, weights and bias -------------------------------------
 
 
 def one(x: Array) -> Array:
@@ -118,8 +117,12 @@ def _split(sign: Literal[1, -1], split: str) -> tuple[Term, ...]:
     return (Term(positive, same, same), Term(negative, other, nothing))
 
 
-# --- the rules
-# -----------------------------------------------------------------------------------------------------
+def _one_sign(rule: ZPlus | AlphaBeta) -> bool:
+    """Whether a part can only be empty, and never cancel: with the inputs split, and no bias of the other sign."""
+    return rule.split == "product" and rule.bias not in ("raw", "squared")
+
+
+# --- the rules ------------------------------------------------------------------------------------
 
 
 class Zero(Rule):
@@ -229,7 +232,7 @@ class ZPlus(Rule):
 
     def shares(self) -> tuple[Share, ...]:
         """(a+, w+, b+), (a-, w-, 0)."""
-        return (Share(_split(1, self.split), one_sign=True),)
+        return (Share(_split(1, self.split), one_sign=_one_sign(self)),)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -259,10 +262,10 @@ class AlphaBeta(Rule):
 
     def shares(self) -> tuple[Share, ...]:
         """alpha: (a+, w+, b+), (a-, w-, 0); -beta: (a+, w-, b-), (a-, w+, 0)."""
-        beta = self.alpha - 1
+        beta, one_sign = self.alpha - 1, _one_sign(self)
         return (
-            Share(_split(1, self.split), portion=self.alpha, one_sign=True),
-            Share(_split(-1, self.split), portion=-beta, one_sign=True),
+            Share(_split(1, self.split), portion=self.alpha, one_sign=one_sign),
+            Share(_split(-1, self.split), portion=-beta, one_sign=one_sign),
         )
 
 
@@ -324,7 +327,7 @@ class ZBox(Rule):
         super().__post_init__()
         for name in ("low", "high"):
             object.__setattr__(self, name, _nested(getattr(self, name)))
-            self.require(_all_numbers(getattr(self, name)), name, "finite numbers")
+            self.require(_shape(getattr(self, name)) is not None, name, "finite numbers, in rows of equal length")
         low, high = exact(self.low), exact(self.high)
         if low.ndim == 0 or high.ndim == 0 or low.shape == high.shape:
             self.require(bool((low <= high).all()), "low", f"at most high={self.high!r}")
@@ -364,7 +367,7 @@ class Pass(Rule):
         fed = wires.linear(ones(a.shape, a), ones(weight.shape, a) if p is None else p)
         if p is None and not wires.one_to_one and bool((fed > 1).any()):
             raise UnsuitableRule(
-                f"Pass on {layer!r}: an output has {fed.max()} live inputs, and Pass does not say how they share; "
+                f"Pass on {layer!r}: an output has {int(fed.max())} live inputs, and Pass does not say how they share; "
                 f"take Norm(), Epsilon(epsilon=...) or Flat()"
             )
         R_in = wires.adjoint(R, ones(weight.shape, a) if p is None else p, a.shape)
@@ -378,5 +381,10 @@ def _nested(bound: Any) -> Any:
     return tuple(map(_nested, bound)) if isinstance(bound, (list, tuple)) else bound
 
 
-def _all_numbers(bound: Any) -> bool:
-    return all(map(_all_numbers, bound)) and bool(bound) if isinstance(bound, tuple) else is_number(bound)
+def _shape(bound: Any) -> tuple[int, ...] | None:
+    """The shape of nested tuples of numbers; None where they are ragged, empty, or hold what is no number."""
+    if not isinstance(bound, tuple):
+        return () if is_number(bound) else None
+    shapes = {_shape(part) for part in bound}
+    row = shapes.pop() if len(shapes) == 1 else None
+    return None if row is None else (len(bound), *row)

@@ -68,6 +68,10 @@ class SignedOrZero:
 
     at_zero: float = 1e-12
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.at_zero) and self.at_zero >= 0):
+            raise ValueError(f"SignedOrZero: at_zero={self.at_zero}, need a finite number >= 0")
+
     def __call__(self, z: Array, epsilon: float) -> Array:
         """Epsilon s(z), or at_zero."""
         return where(z == 0, number(self.at_zero, z), number(epsilon, z) * sign(z))

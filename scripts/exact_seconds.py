@@ -70,7 +70,7 @@ def main() -> None:
     print("# Seconds to explain one digit in exact rational arithmetic\n")
     print(f"{date.today()}, commit {commit.strip()}, {platform.machine()}, {os.cpu_count()} cores, ", end="")
     print(f"python {platform.python_version()}, numpy {np.__version__}, python-flint {version('python-flint')}.")
-    print(f"Median of five, checking the books included, by scripts/exact_seconds.py.\n")
+    print("Median of five, checking the books included, by scripts/exact_seconds.py.\n")
     print("| network | preset | with python-flint | without |\n|---|---|---|---|")
     for name, quick, slow in zip(names, column(), without, strict=True):
         print(f"| {name} | {quick} | {slow} |")

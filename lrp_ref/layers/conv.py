@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..arrays import Array, as_array, matmul
@@ -12,19 +12,19 @@ from .base import Linear, Shape, axes_tuple, check_finite
 from .window import Padding, Window
 
 
-def _prepare(layer: Conv | ConvTranspose, outputs: int) -> None:
-    """Check the parameters; the bias is kept as (outputs, 1, ...), which broadcasts to z."""
+def _prepare(layer: Conv | ConvTranspose, count: Callable[[Array], int]) -> None:
+    """Check the parameters; the bias is kept as (outputs, 1, ...), which broadcasts to z; count(weight) is outputs."""
     name, weight = type(layer).__name__, as_array(layer.weight)
     if weight.ndim not in (3, 4, 5) or 0 in weight.shape:
         raise ShapeError(f"{name}: weight has shape {weight.shape}, need two channel axes and 1 to 3 kernel axes")
     if layer.groups < 1 or weight.shape[0] % layer.groups:
         raise ShapeError(f"{name}: groups={layer.groups} does not divide the {weight.shape[0]} channels of the weight")
     object.__setattr__(layer, "weight", weight)
-    window = Window.make(weight.shape[2:], layer.stride, layer.padding, layer.dilation)
+    window = Window.make(name, weight.shape[2:], layer.stride, layer.padding, layer.dilation)
     for field in ("stride", "padding", "dilation"):
         object.__setattr__(layer, field, getattr(window, field))
     if layer.bias is not None:
-        bias = as_array(layer.bias)
+        bias, outputs = as_array(layer.bias), count(weight)
         column = (outputs,) + (1,) * (weight.ndim - 2)
         if bias.shape not in ((outputs,), column):
             raise ShapeError(f"{name}: bias has shape {bias.shape}, need ({outputs},), one number an output channel")
@@ -60,12 +60,12 @@ class Conv(Linear):
     groups: int = 1
 
     def __post_init__(self) -> None:
-        _prepare(self, as_array(self.weight).shape[0])
+        _prepare(self, lambda weight: weight.shape[0])
 
     @property
     def window(self) -> Window:
         """The sliding window of the kernel."""
-        return Window.make(self.weight.shape[2:], self.stride, self.padding, self.dilation)
+        return Window.make(type(self).__name__, self.weight.shape[2:], self.stride, self.padding, self.dilation)
 
     def check(self, *shapes: Shape) -> None:
         """Channels and number of axes fit the weight, and the window fits the input."""
@@ -112,15 +112,14 @@ class ConvTranspose(Linear):
     groups: int = 1
 
     def __post_init__(self) -> None:
-        weight = as_array(self.weight)
-        _prepare(self, weight.shape[1] * self.groups)
-        extra = axes_tuple(self.output_padding, weight.ndim - 2, "output_padding", 0)
+        _prepare(self, lambda weight: weight.shape[1] * self.groups)
+        extra = axes_tuple(self.output_padding, self.weight.ndim - 2, "ConvTranspose: output_padding", 0)
         object.__setattr__(self, "output_padding", extra)
 
     @property
     def window(self) -> Window:
         """The sliding window that scatters."""
-        return Window.make(self.weight.shape[2:], self.stride, self.padding, self.dilation)
+        return Window.make(type(self).__name__, self.weight.shape[2:], self.stride, self.padding, self.dilation)
 
     def check(self, *shapes: Shape) -> None:
         """Channels and number of axes fit the weight, and something is left of the output."""
@@ -130,7 +129,7 @@ class ConvTranspose(Linear):
             raise ShapeError(f"padding {self.padding} leaves nothing of the output for an input of shape {shape}")
 
     def _size(self, size: Sequence[int]) -> Shape:
-        window, extra = self.window, axes_tuple(self.output_padding, len(size), "output_padding", 0)
+        window, extra = self.window, axes_tuple(self.output_padding, len(size), "ConvTranspose: output_padding", 0)
         return tuple(
             (n - 1) * stride - before - after + span + more
             for n, stride, (before, after), span, more in zip(

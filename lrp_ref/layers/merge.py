@@ -46,8 +46,8 @@ def _broadcast(shapes: Sequence[Shape], constant: Array | None) -> Shape:
         shape = broadcast_shapes(*shapes, *extra)
     except ValueError:
         raise ShapeError(f"inputs of shapes {[*shapes, *extra]} do not broadcast to each other") from None
-    if len(shape) != len(shapes[0]) or shape[0] != shapes[0][0]:
-        raise ShapeError(f"a constant of shape {extra[0]} would change the batch of inputs of shapes {list(shapes)}")
+    if len(shape) != len(shapes[0]) or any(len(one) == len(shape) and one[0] != 1 for one in extra):
+        raise ShapeError(f"a constant of shape {extra[0]} has a batch axis, or more axes than inputs of {list(shapes)}")
     return shape
 
 
@@ -150,6 +150,9 @@ class Concat(Layer):
     axis: int = 1
     arity: ClassVar[tuple[int, int | None]] = (1, None)
 
+    def __post_init__(self) -> None:
+        sample_axes([self.axis], 64, "Concat")
+
     @property
     def wire(self) -> bool:
         """True: relevance is cut as the inputs were joined."""
@@ -211,6 +214,10 @@ def sample_axes(axes: Sequence[int], ndim: int, name: str) -> Shape:
     return counted
 
 
+def _axes(layer: Sum | Mean, ndim: int) -> Shape:
+    return sample_axes([layer.axes] if isinstance(layer.axes, int) else layer.axes, ndim, type(layer).__name__)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Sum(Layer):
     """The sum over `axes` (not the batch's)."""
@@ -218,15 +225,12 @@ class Sum(Layer):
     axes: int | Sequence[int]
     keepdims: bool = False
 
-    def _axes(self, ndim: int) -> Shape:
-        return sample_axes([self.axes] if isinstance(self.axes, int) else self.axes, ndim, type(self).__name__)
-
     def __post_init__(self) -> None:
-        self._axes(64)
+        _axes(self, 64)
 
     def check(self, *shapes: Shape) -> None:
         """The axes exist."""
-        self._axes(len(shapes[0]))
+        _axes(self, len(shapes[0]))
 
     def forward(self, *inputs: Array) -> Array:
         """The sum."""
@@ -235,7 +239,7 @@ class Sum(Layer):
     def frozen(self, *inputs: Array, wrt: int = 0) -> AxisSum:
         """Weight 1."""
         (a,) = inputs
-        return AxisSum(self._axes(a.ndim), self.keepdims, ones((1,), a))
+        return AxisSum(_axes(self, a.ndim), self.keepdims, ones((1,), a))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -246,14 +250,13 @@ class Mean(Layer):
     keepdims: bool = False
 
     def __post_init__(self) -> None:
-        self._sum()
-
-    def _sum(self) -> Sum:
-        return Sum(self.axes, self.keepdims)
+        _axes(self, 64)
 
     def check(self, *shapes: Shape) -> None:
         """The axes exist, and are not empty."""
-        self._sum().check(*shapes)
+        (shape,) = shapes
+        if any(shape[axis] == 0 for axis in _axes(self, len(shape))):
+            raise ShapeError(f"Mean: an input of shape {shape} is empty along axes {self.axes}")
 
     def forward(self, *inputs: Array) -> Array:
         """The mean."""
@@ -262,6 +265,6 @@ class Mean(Layer):
     def frozen(self, *inputs: Array, wrt: int = 0) -> AxisSum:
         """Weight 1/n."""
         (a,) = inputs
-        axes = self._sum().frozen(a).axes
+        axes = _axes(self, a.ndim)
         n = number(math.prod(a.shape[axis] for axis in axes), a) * ones((1,), a)
         return AxisSum(axes, self.keepdims, divide(ones((1,), a), n))

@@ -53,8 +53,8 @@ def _window(kernel: Ints, stride: Ints | None, padding: Padding, dilation: Ints,
     """The window over the spatial axes of an input of `shape`."""
     if len(shape) < 3:
         raise ShapeError(f"{name}: input has shape {shape}, need (batch, channels, size, ...)")
-    sides = axes_tuple(kernel, len(shape) - 2, "kernel", 1)
-    window = Window.make(sides, sides if stride is None else stride, padding, dilation)
+    sides = axes_tuple(kernel, len(shape) - 2, f"{name}: kernel", 1)
+    window = Window.make(name, sides, sides if stride is None else stride, padding, dilation)
     for side, (before, after) in zip(window.span, window.padding, strict=True):
         if before >= side or after >= side:
             raise ShapeError(f"{name}: padding {window.padding} must be smaller than the window {window.span}")

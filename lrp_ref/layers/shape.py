@@ -57,7 +57,7 @@ class Transpose(Wires):
     def __post_init__(self) -> None:
         if sorted(self.axes) != list(range(len(self.axes))):
             raise ShapeError(f"Transpose: axes {tuple(self.axes)} are no permutation")
-        if self.axes[0] != 0:
+        if tuple(self.axes[:1]) != (0,):
             raise ShapeError("Transpose: axis 0 is the batch, which no layer may mix, cut or move")
 
     def check(self, *shapes: Shape) -> None:
@@ -164,7 +164,7 @@ class Pad(Wires):
     padding: Sequence[Sequence[int]]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "padding", pairs(self.padding, len(self.padding)))
+        object.__setattr__(self, "padding", pairs(self.padding, len(self.padding), "Pad: padding"))
 
     def check(self, *shapes: Shape) -> None:
         """A pair for each axis."""
@@ -199,7 +199,7 @@ class Upsample(Wires):
     def _factors(self, shape: Shape) -> Shape:
         if len(shape) < 3:
             raise ShapeError(f"Upsample: input has shape {shape}, need (batch, channels, size, ...)")
-        return axes_tuple(self.factor, len(shape) - 2, "factor", 1)
+        return axes_tuple(self.factor, len(shape) - 2, "Upsample: factor", 1)
 
     def route(self, x: Array) -> Array:
         """The copies."""

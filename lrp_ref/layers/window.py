@@ -34,14 +34,16 @@ class Window:
     dilation: Shape
 
     @classmethod
-    def make(cls, kernel: Shape, stride: int | Sequence[int], padding: Padding, dilation: int | Sequence[int]) -> Self:
-        """The window with each argument spread over the kernel's axes."""
+    def make(
+        cls, name: str, kernel: Shape, stride: int | Sequence[int], padding: Padding, dilation: int | Sequence[int]
+    ) -> Self:
+        """The window of the layer named, with each argument spread over the kernel's axes."""
         n = len(kernel)
         return cls(
-            axes_tuple(kernel, n, "kernel", 1),
-            axes_tuple(stride, n, "stride", 1),
-            pairs(padding, n),
-            axes_tuple(dilation, n, "dilation", 1),
+            axes_tuple(kernel, n, f"{name}: kernel", 1),
+            axes_tuple(stride, n, f"{name}: stride", 1),
+            pairs(padding, n, f"{name}: padding"),
+            axes_tuple(dilation, n, f"{name}: dilation", 1),
         )
 
     @property
@@ -129,15 +131,15 @@ class Window:
             yield (slice(None), slice(None), *spatial)
 
 
-def pairs(padding: Padding, count: int) -> tuple[tuple[int, int], ...]:
+def pairs(padding: Padding, count: int, what: str) -> tuple[tuple[int, int], ...]:
     """Padding as one (before, after) pair for each of `count` axes."""
     entries: list[Any] = list(padding) if isinstance(padding, Sequence) else [padding] * count
-    each = [(p, p) if isinstance(p, Integral) else tuple(p) for p in entries]
+    each = [tuple(p) if isinstance(p, Sequence) else (p, p) for p in entries]
     if len(each) != count or any(
         len(pair) != 2 or any(not isinstance(p, Integral) or p < 0 for p in pair) for pair in each
     ):
         raise ShapeError(
-            f"padding={padding!r}: need an int, one int for each of {count} axes, "
+            f"{what}={padding!r}: need an int, one int for each of {count} axes, "
             f"or a pair (before, after) for each, all >= 0"
         )
     return tuple((int(before), int(after)) for before, after in each)

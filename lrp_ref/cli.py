@@ -1,0 +1,412 @@
+"""``lrp-ref``: the digits explained under four sets of rules (demo), and one explanation at a time (explain).
+
+Exit codes: 0 good; 1 a check failed; 2 wrong use or bad input; 130 interrupted. An error is one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import presets
+from .errors import LrpError
+from .text import near, table
+
+if TYPE_CHECKING:
+    from .arrays import Array
+    from .composites import Composite
+    from .explain import Explanation
+    from .graph import Graph
+    from .ledger import Ledger
+    from .propagate import Rule
+
+COMPOSITES: Mapping[str, Callable[..., Composite]] = {
+    "epsilon_plus": presets.epsilon_plus,
+    "epsilon_plus_flat": presets.epsilon_plus_flat,
+    "epsilon_alpha2_beta1": presets.epsilon_alpha2_beta1,
+    "epsilon_alpha2_beta1_flat": presets.epsilon_alpha2_beta1_flat,
+    "epsilon_gamma_box": presets.epsilon_gamma_box,
+    "excitation_backprop": presets.excitation_backprop,
+    "chapter_vgg16": presets.chapter_vgg16,
+    "tutorial_vgg16": presets.tutorial_vgg16,
+    "tutorial_mlp": presets.tutorial_mlp,
+}
+"""What ``--composite`` may name."""
+
+MODELS = {"digits-cnn": "digits_cnn", "digits-mlp": "digits_mlp"}
+"""What ``--model`` may name: functions of :mod:`lrp_ref.data`."""
+
+PARTS = ("came", "went", "bias", "stabilizer", "unclaimed", "edited", "amplification")
+"""The columns of the books."""
+
+
+class CheckFailed(Exception):
+    """Books that do not close."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise LrpError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv`; return the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        options = _parser().parse_args(argv)
+        with warnings.catch_warnings(action="default"):
+            warnings.showwarning = lambda message, *_, **__: _complain(f"warning: {message}")
+            print(options.run(options), flush=True)
+        return 0
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except BrokenPipeError:  # whoever read our output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if "--traceback" in argv:
+            sys.excepthook(type(error), error, error.__traceback__)
+        foreseen = isinstance(error, (CheckFailed, ValueError, OSError, ImportError))
+        _complain(f"{error}" if foreseen else f"{type(error).__name__}: {error}")
+        return 1 if isinstance(error, CheckFailed) else 2
+
+
+def _complain(message: str) -> None:
+    print("lrp-ref:", " ".join(message.split()), file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import __version__
+
+    parser = _Parser(prog="lrp-ref", description="Layer-wise relevance propagation, by the reference.")
+    parser.add_argument("--version", action="version", version=f"lrp-ref {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="demo | explain", required=True)
+
+    demo = commands.add_parser("demo", allow_abbrev=False, help="explain ten digits under four sets of rules")
+    demo.set_defaults(run=_demo)
+    demo.add_argument("--out", type=Path, default=Path("demo-output"), metavar="DIR", help="default: demo-output")
+
+    one = commands.add_parser(
+        "explain",
+        allow_abbrev=False,
+        help="explain one input, and print rules and books",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="composites:\n  " + "\n  ".join(COMPOSITES) + "\n  or one rule for all, as it prints:"
+        ' "Epsilon(epsilon=0.1)", "ZPlus()", ...',
+    )
+    one.set_defaults(run=_explain)
+    one.add_argument("--model", default="digits-cnn", help=f"{' or '.join(MODELS)}; default: digits-cnn")
+    one.add_argument("--input", required=True, metavar="N|FILE", help="a row of the digits, or an image in a .npy file")
+    one.add_argument("--composite", default="epsilon_gamma_box", help="see below; default: epsilon_gamma_box")
+    one.add_argument("--target", default="argmax", metavar="K|argmax", help="the class explained; default: argmax")
+    one.add_argument("--low", type=float, help="least value that an input can have, for a z-box; default: 0")
+    one.add_argument("--high", type=float, help="greatest; default: 1")
+    one.add_argument("--out", type=Path, metavar="PNG", help="write the heatmap to this file")
+    one.add_argument("--overlay", action="store_true", help="draw it over the input in place of beside it")
+    one.add_argument("--exact", action="store_true", help="compute in rational numbers, and check that the books close")
+    one.add_argument("--json", action="store_true", help="print one JSON document in place of text")
+    for command in (demo, one):
+        command.add_argument("--traceback", action="store_true", help="show where an error arose")
+    return parser
+
+
+# --- one explanation ------------------------------------------------------------------------------
+
+
+def _explain(options: argparse.Namespace) -> str:
+    from time import perf_counter
+
+    from .arrays import exact, floats
+    from .explain import explain
+    from .show import save_heatmap
+
+    if options.overlay and not options.out:
+        raise LrpError("--overlay draws the picture that --out names: give both")
+    graph, composite, target = _model(options.model), _composite(options), _target(options.target)
+    x, name = _input(options.input, options.model)
+
+    started = perf_counter()
+    explanation = explain(graph, exact(x) if options.exact else x, composite, target)
+    seconds = perf_counter() - started
+    if options.exact and (fault := unbalanced(explanation)):
+        raise CheckFailed(f"the books do not balance: {fault}")
+
+    logits = floats(explanation.output)[0]
+    found = {"class": int(logits.argmax()), "logits": logits.tolist()}
+    explained = found["class"] if target is None else target % len(logits)
+    about = {"model": options.model, "input": name, "prediction": found, "target": explained}
+    if options.out:
+        title = f"{name}: logit {explained}, {options.composite}"
+        save_heatmap(options.out, explanation.relevance, image=x, overlay=options.overlay, title=title)
+        about["picture"] = str(options.out)
+    if options.json:
+        return _document(explanation, {**about, "composite": options.composite}, seconds if options.exact else None)
+    lines = [
+        f"{options.model}, {name}: class {found['class']}",
+        "logits: " + "  ".join(f"{k}: {logit:.4g}" for k, logit in enumerate(logits)),
+        f"explained: logit {explained} by {options.composite}",
+        f"\n{explanation.rules}",
+        f"\n{explanation.ledger}",
+        f"\n{_total(explanation.ledger)}",
+    ]
+    if options.exact:
+        lines.append(
+            f"exact: {seconds:.2f} s in rationals ({_carrier(explanation)}); "
+            f"the books balance with == at every node, at every fan-in and end to end"
+        )
+    if options.out:
+        lines.append(f"picture: {options.out}")
+    return "\n".join(lines)
+
+
+def unbalanced(explanation: Explanation) -> str | None:
+    """The first place where the books do not close with ``==``, and by how much; None if they close."""
+    from .arrays import fractions, sample_sums
+
+    ledger = explanation.ledger
+    rests = {f'node "{entry.node}", came - went - absorbed': entry.balance() for entry in ledger}
+    rests |= {f'node "{name}", came - sent by its readers': rest for name, rest in ledger.fan_in().items()}
+    rests |= {
+        f'input "{name}", sum of the map - arrived': sample_sums(explanation.at(name)) - arrived
+        for name, arrived in ledger.arrived.items()
+    }
+    rests["start - arrived - absorbed"] = ledger.balance()
+    for place, rest in rests.items():
+        for off in fractions(rest):
+            if off != 0:
+                return f"{place} is {float(off):.3g}, not 0"
+    return None
+
+
+def _named(name: str, names: Sequence[str], what: str) -> str:
+    if name not in names:
+        raise LrpError(f"no {what} {name!r}{near(name, names)}")
+    return name
+
+
+def _model(name: str) -> Graph:
+    from . import data
+
+    graph: Graph = getattr(data, MODELS[_named(name, list(MODELS), "model")])()
+    return graph
+
+
+def _composite(options: argparse.Namespace) -> Composite | Rule:
+    from inspect import signature
+
+    from . import rules
+    from .store import parse
+
+    text = options.composite
+    bounds = {name: value for name in ("low", "high") if (value := getattr(options, name)) is not None}
+    rule, call, _ = text.partition("(")
+    if not call and "low" in signature(COMPOSITES[_named(text, list(COMPOSITES), "composite")]).parameters:
+        return COMPOSITES[text](**{"low": 0, "high": 1, **bounds})
+    if bounds:
+        raise LrpError(f"--low and --high are for the presets with a z-box; {text} takes no bounds from them")
+    if not call:
+        return COMPOSITES[text]()
+    _named(rule.strip(), rules.__all__, "rule")
+    try:
+        return parse(text)
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise LrpError(f"--composite {text}: {error}") from error
+
+
+def _target(text: str) -> int | None:
+    if text == "argmax":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise LrpError(f"--target {text}: give a class such as 3, or argmax") from None
+
+
+def _input(text: str, model: str) -> tuple[Array, str]:
+    """One input as the model reads it, in float64 and with a batch axis, and its name."""
+    import numpy as np
+
+    from .data import digits
+
+    if text.lstrip("-").isdecimal():
+        shipped, row = digits(), int(text)
+        if not 0 <= row < len(shipped.labels):
+            raise LrpError(f"--input {text}: the digits have rows 0 to {len(shipped.labels) - 1}")
+        return shipped.images[[row]].astype(np.float64), f"row {row} (label {shipped.labels[row]})"
+    try:
+        image = np.lib.format.open_memmap(text, mode="r")  # never unpickles, and never reads beyond the file
+    except ValueError as error:
+        raise LrpError(f"{text}: {error}") from error
+    shapes = [(8, 8), (1, 8, 8), (1, 1, 8, 8), *([(64,)] if model == "digits-mlp" else [])]
+    if image.shape not in shapes or image.dtype.kind not in "fiu":
+        raise LrpError(
+            f"{text}: {image.dtype} of shape {image.shape}; need numbers of shape {' or '.join(map(str, shapes))}"
+        )
+    return np.array(image, dtype=np.float64).reshape(1, 1, 8, 8), Path(text).name
+
+
+def _carrier(explanation: Explanation) -> str:
+    output: Array = explanation.output
+    return "python-flint" if hasattr(output.flat[0], "p") else "fractions.Fraction"
+
+
+def _total(ledger: Ledger, sample: int = 0) -> str:
+    """The books of one sample in one line."""
+    from .arrays import floats
+
+    def number(value: Array) -> str:
+        return f"{floats(value)[sample]:.6g}"
+
+    sums = {part: number(sum(getattr(entry, part) for entry in ledger)) for part in ("bias", "stabilizer", "unclaimed")}
+    absorbed = ", ".join(f"{part} {value}" for part, value in sums.items())
+    start, arrived = sum(ledger.start.values()), sum(ledger.arrived.values())
+    return (
+        f"total: {number(start)} put in = {number(arrived)} arrived at the input "
+        f"+ {number(ledger.absorbed)} absorbed ({absorbed}); left over: {number(ledger.balance())}"
+    )
+
+
+def _document(explanation: Explanation, about: Mapping[str, Any], seconds: float | None) -> str:
+    """Everything as JSON; exact numbers once more as "numerator/denominator" in hexadecimal."""
+    import json
+    import platform
+
+    import numpy as np
+
+    from . import __version__
+    from .arrays import floats
+
+    def books(number: Callable[[Array], Any]) -> dict[str, Any]:
+        ledger, relevance = explanation.ledger, explanation.at("input")
+        ends: dict[str, Array] = {"start": sum(ledger.start.values()), "arrived": sum(ledger.arrived.values())}
+        ends |= {"absorbed": ledger.absorbed, "balance": ledger.balance()}
+        return {
+            "relevance": number(relevance[0]),
+            **{name: number(value[0]) for name, value in ends.items()},
+            "ledger": [
+                {
+                    "node": entry.node,
+                    **{part: number(getattr(entry, part)[0]) for part in PARTS},
+                    "balance": number(entry.balance()[0]),
+                    "sent": {source: number(amount[0]) for source, amount in entry.sent.items()},
+                    "poles": int(entry.poles[0]),
+                    "empty": int(entry.empty[0]),
+                }
+                for entry in ledger
+            ],
+        }
+
+    document = {
+        **about,
+        "rules": {name: repr(rule) for name, rule in explanation.rules.items()},
+        **books(lambda value: floats(np.asarray(value)).tolist()),
+        "versions": {"lrp_ref": __version__, "numpy": np.__version__, "python": platform.python_version()},
+    }
+    if seconds is not None:
+        document["exact"] = {"seconds": seconds, "carrier": _carrier(explanation), **books(_hexadecimal)}
+    return json.dumps(document, allow_nan=False)
+
+
+def _hexadecimal(value: Any) -> Any:
+    """A rational, or nested lists of them, as text: hexadecimal, as Python limits decimals to 4300 digits."""
+    import numpy as np
+
+    from .arrays import fractions
+
+    flat = fractions(np.asarray(value, dtype=object)).reshape(-1)
+    texts = np.array([f"{number.numerator:x}/{number.denominator:x}" for number in flat], dtype=object)
+    return texts.reshape(np.shape(value)).tolist()
+
+
+# --- the demo -------------------------------------------------------------------------------------
+
+
+def _demo(options: argparse.Namespace) -> str:
+    import numpy as np
+
+    from .arrays import floats
+    from .data import digits
+    from .explain import explain
+    from .rules import Epsilon, GeneralizedGamma, Zero
+    from .show import channel_sum, entropy, grid, negative_share
+    from .stabilize import Relative
+
+    rule_sets: dict[str, Composite | Rule] = {
+        "uniform LRP-0": Zero(),
+        "uniform epsilon, 0.25 rms": Epsilon(epsilon=0.25, stabilizer=Relative(over="sample")),
+        "uniform gamma, 0.25 generalized": GeneralizedGamma(gamma=0.25),
+        "composite, epsilon_gamma_box": presets.epsilon_gamma_box(low=0, high=1),
+    }
+    graph, shipped = _model("digits-cnn"), digits()
+    labels, images = shipped.labels, floats(shipped.images)
+    hits = graph.forward(images[shipped.test])[graph.outputs[0]].argmax(axis=1) == labels[shipped.test]
+    right = shipped.test[hits]
+    rows = [int(right[labels[right] == digit][0]) for digit in range(10)]
+
+    explanations = [explain(graph, images[rows], rules) for rules in rule_sets.values()]
+    maps: Array = np.stack([channel_sum(explanation.relevance) for explanation in explanations])
+    share, bits = (np.stack([measure(R) for R in maps]) for measure in (negative_share, entropy))
+
+    picture, summary = options.out / "digits.png", options.out / "summary.md"
+    cells = [[f"{share[k, i]:.0%} negative, {bits[k, i]:.2f} bits" for k in range(len(maps))] for i in range(len(rows))]
+    grid(
+        picture,
+        maps.swapaxes(0, 1),
+        columns=list(rule_sets),
+        rows=[f"digit {digit}\nrow {row}" for digit, row in enumerate(rows)],
+        images=images[rows],
+        captions=cells,
+    )
+    accuracy = f"{hits.sum()} of {hits.size} test rows are classified correctly ({hits.mean():.2%}), measured just now"
+    explained = "the logit of the class, for the first test row of each digit that is classified correctly"
+    means = [(name, f"{share[k].mean():.1%}", f"{bits[k].mean():.2f}") for k, name in enumerate(rule_sets)]
+    logits = floats(explanations[0].output).max(axis=1)
+    lines = [
+        "# Ten digits under four sets of rules",
+        f"digits-cnn: {accuracy}. Explained: {explained}. The maps are in [{picture.name}]({picture.name}).",
+        "Uniform: one rule at every node that is no wire, so at batch norms, sums and average pools too. "
+        "0.25 rms: epsilon is a quarter of the root mean square of z, sample by sample.",
+        "Negative: the share of negative relevance, sum of |R| where R < 0 over sum of |R|. "
+        "Bits: the entropy of |R| / sum of |R|; a map of H bits is as spread as one of 2^H equal pixels, 6 at most.",
+        _markdown(("mean over the ten maps", "negative", "bits"), means),
+        "Each map:",
+        _markdown(
+            ("row", "digit", "logit", *rule_sets),
+            [(str(row), str(i), f"{logits[i]:.3f}", *cells[i]) for i, row in enumerate(rows)],
+        ),
+        f"## The books of one explanation: row {rows[3]}, a 3, by epsilon_gamma_box",
+        f"```\n{explanations[-1].rules}\n```",
+        f"```\n{explanations[-1].ledger.table(3)}\n```",
+        f"{_total(explanations[-1].ledger, 3)}.",
+    ]
+    _write(summary, "\n\n".join(lines) + "\n")
+    return "\n".join(
+        [
+            f"digits-cnn: {accuracy}",
+            f"explained: {explained}",
+            f"\n{table(('mean over the ten maps', 'negative', 'entropy in bits'), means)}",
+            f"\nmaps: {os.path.relpath(picture)}",
+            f"numbers and books: {os.path.relpath(summary)}",
+        ]
+    )
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all: into a file beside `path`, which then takes its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
