@@ -10,12 +10,14 @@ from .composites import Composite, after, before, depth, first, kind, last, name
 from .errors import (
     ArithmeticMismatch,
     GraphError,
+    LoadError,
     LrpError,
     NoRule,
     NotExact,
     Pole,
     ShapeError,
     UnsuitableRule,
+    UnsupportedOp,
 )
 from .explain import Explanation, explain, read
 from .graph import Graph, Node, chain, given
@@ -38,9 +40,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlphaBeta", "ArithmeticMismatch", "AtZero", "Clipped", "Composite", "Epsilon", "Explanation", "Flat",
-    "Gamma", "GeneralizedGamma", "Graph", "GraphError", "LrpError", "NoRule", "Node", "Norm", "NotExact",
+    "Gamma", "GeneralizedGamma", "Graph", "GraphError", "LoadError", "LrpError", "NoRule", "Node", "Norm", "NotExact",
     "Pass", "Pole", "Relative", "Rule", "ShapeError", "Share", "Signed", "SignedOrZero", "Term",
-    "Unsigned", "UnsuitableRule", "WSquare", "ZBox", "ZPlus", "Zero", "after", "argmax", "before", "chain",
+    "Unsigned", "UnsuitableRule", "UnsupportedOp", "WSquare", "ZBox", "ZPlus", "Zero", "after", "argmax", "before", "chain",
     "contrast", "depth", "exact", "explain", "first", "four_steps", "fractions", "given", "kind", "last",
     "layers", "log_odds", "log_probability", "logit", "named", "one", "presets", "probability", "read",
     "with_contrast", "with_log_odds",

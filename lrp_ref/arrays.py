@@ -354,6 +354,23 @@ def matmul(a: Array, b: Array) -> Array:
     return out
 
 
+def matmul_alike(a: Array, b: Array) -> Array:
+    """a @ b, in which equal columns of `b` have bit-equal products, or rounding would decide the ties of a max pool.
+
+    BLAS rounds a column by its place among the others, so the first of equal columns speaks for all of them.
+    Rationals do not round, and outside BLAS (longdouble) every column is summed alike.
+    """
+    product = matmul(a, b)
+    if namespace(b) is np and b.dtype.char in "fd":
+        for index in np.ndindex(*b.shape[:-2]):
+            seen: dict[bytes, int] = {}
+            columns = b[index].T + number(0, b)  # -0 becomes 0
+            first = [seen.setdefault(column.tobytes(), i) for i, column in enumerate(columns)]
+            if len(seen) < len(first):
+                product[index] = product[index][:, first]
+    return product
+
+
 def _matmul_flint(a: Array, b: Array) -> Array:
     from flint import fmpq_mat
 

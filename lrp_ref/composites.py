@@ -152,7 +152,7 @@ class depth(_OfKinds):
 
 @dataclass(frozen=True, init=False, repr=False)
 class named(Predicate):
-    """Nodes whose name fits one of these patterns (``*``, ``?``, ``[...]``); a pattern that fits none is an error."""
+    """Nodes whose name or alias fits a pattern (``*``, ``?``, ``[...]``); a pattern that fits none is an error."""
 
     patterns: tuple[str, ...]
 
@@ -161,8 +161,10 @@ class named(Predicate):
 
     def select(self, graph: Graph) -> frozenset[str]:
         """By name."""
-        names = [node.name for node in graph.nodes]
-        fits = {pattern: {name for name in names if fnmatchcase(name, pattern)} for pattern in self.patterns}
+        names = [*(node.name for node in graph.nodes), *graph.aliases]
+        fits = {
+            pattern: {graph.resolve(name) for name in names if fnmatchcase(name, pattern)} for pattern in self.patterns
+        }
         for pattern, found in fits.items():
             if not found:
                 raise NoRule(f"named({pattern!r}) fits no node{near(pattern, names)}")

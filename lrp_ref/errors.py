@@ -21,6 +21,14 @@ class GraphError(LrpError):
     """The nodes given do not form a network."""
 
 
+class LoadError(LrpError):
+    """A file or object is not a network that can be read, or is made to do harm."""
+
+
+class UnsupportedOp(LrpError):
+    """A network holds an operator that has no layer here."""
+
+
 class NoRule(LrpError):
     """A node has no rule, or a case of a composite can never apply."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from .arrays import Array, like, sample_sums
@@ -38,17 +38,20 @@ class Explanation:
     """The relevance at each node's output and at the inputs (only these with ``keep="input"``)."""
     activations: Mapping[str, Array]
     """The output of each node and the inputs (only these with ``keep="input"``)."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names that nodes answer to."""
     engine: str = "plain"
     """What computed it."""
 
     def at(self, name: str) -> Array:
         """The relevance at the output of the named node, or of the named input; after a mask, if it has one."""
-        if name not in self.relevances:
+        node = self.aliases.get(name, name)
+        if node not in self.relevances:
             raise GraphError(
                 f'no relevance was kept at "{name}"{near(name, list(self.relevances))}; '
                 f'explain(..., keep="all") keeps it at every node that relevance passed'
             )
-        return self.relevances[name]
+        return self.relevances[node]
 
     def save(self, path: str | Path) -> None:
         """Write relevances, rules, ledger and versions to one file (npz with JSON); read it with ``lrp_ref.read``."""
@@ -162,6 +165,7 @@ def explain(
         ),
         relevances={name: relevance[name] for name in kept if name in relevance},
         activations={name: activations[name] for name in kept},
+        aliases=graph.aliases,
     )
 
 
@@ -186,9 +190,10 @@ def _start(graph: Graph, activations: Mapping[str, Array], target: Any) -> dict[
 def _checked_edit(graph: Graph, edit: Mapping[str, Array], activations: Mapping[str, Array]) -> dict[str, Array]:
     """The masks in the arithmetic of the activations, each fitting the relevance that it multiplies."""
     masks = {}
-    for name, mask in edit.items():
+    for given, mask in edit.items():
+        name = graph.resolve(given)
         if name not in activations:
-            raise GraphError(f'edit: no node or input "{name}"{near(name, list(activations))}')
+            raise GraphError(f'edit: no node or input "{given}"{near(given, list(activations))}')
         masks[name] = like(mask, activations[name])
         shape = activations[name].shape
         extra = masks[name].ndim - len(shape)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import heappop, heappush
 from typing import Self
 
 from .arrays import Array, check_arithmetic, floats, same_arithmetic
@@ -44,6 +46,10 @@ class Graph:
         names of nodes; a sequence if there are several
     inputs : str or sequence of str
         names that no node has
+    aliases : {other name: node}
+        by which nodes answer too, such as the tensor names of the file that they were read from
+    notes : sequence of str
+        what was done to the network since it was read, to print
 
     Raises
     ------
@@ -54,6 +60,8 @@ class Graph:
     nodes: Sequence[Node]
     outputs: str | Sequence[str]
     inputs: str | Sequence[str] = "input"
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         inputs, outputs = (
@@ -61,9 +69,8 @@ class Graph:
         )
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "outputs", outputs)
-        names = [*inputs, *(node.name for node in self.nodes)]
-        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-        if twice:
+        counts = Counter([*inputs, *(node.name for node in self.nodes)])
+        if twice := [name for name, count in counts.items() if count > 1]:
             raise GraphError(f"names that occur twice: {', '.join(map(repr, twice))}")
         for node in self.nodes:
             least, most = node.layer.arity
@@ -71,27 +78,35 @@ class Graph:
                 needs = f"{least} or more" if most is None else str(least) if most == least else f"{least} to {most}"
                 raise GraphError(f'node "{node.name}" ({node.kind}) has {len(node.inputs)} inputs, needs {needs}')
             for source in node.inputs:
-                if source not in names:
+                if source not in counts:
                     raise GraphError(
-                        f'node "{node.name}" reads "{source}", which is no node or input{near(source, names)}'
+                        f'node "{node.name}" reads "{source}", which is no node or input{near(source, list(counts))}'
                     )
-        for output in outputs:
-            if output not in names or output in inputs:
-                raise GraphError(f'output "{output}" is no node{near(output, names)}')
-        object.__setattr__(self, "nodes", self._sorted(inputs))
+        for name in [*outputs, *self.aliases.values()]:
+            if name not in counts or (name in outputs and name in inputs):
+                raise GraphError(f'output or alias "{name}" is no node{near(name, list(counts))}')
+        object.__setattr__(self, "nodes", self._sorted())
 
-    def _sorted(self, inputs: Sequence[str]) -> tuple[Node, ...]:
+    def _sorted(self) -> tuple[Node, ...]:
         """The nodes so that each stands after those it reads; otherwise in the order given."""
-        done, waiting, order = set(inputs), list(self.nodes), []
-        while waiting:
-            ready = [node for node in waiting if all(source in done for source in node.inputs)]
-            if not ready:
-                raise GraphError(f"nodes in a cycle, or behind one: {', '.join(repr(n.name) for n in waiting)}")
-            for node in waiting:
-                if all(source in done for source in node.inputs):
-                    order.append(node)
-                    done.add(node.name)
-            waiting = [node for node in waiting if node.name not in done]
+        readers: dict[str, list[int]] = {}
+        missing = []
+        for i, node in enumerate(self.nodes):
+            sources = set(node.inputs) - set(self.inputs)
+            missing.append(len(sources))
+            for source in sources:
+                readers.setdefault(source, []).append(i)
+        ready, order = [i for i, count in enumerate(missing) if not count], []
+        while ready:
+            node = self.nodes[heappop(ready)]
+            order.append(node)
+            for i in readers.get(node.name, ()):
+                missing[i] -= 1
+                if not missing[i]:
+                    heappush(ready, i)
+        if len(order) < len(self.nodes):
+            names = ", ".join(repr(node.name) for node, count in zip(self.nodes, missing, strict=True) if count)
+            raise GraphError(f"nodes in a cycle, or behind one: {names}")
         return tuple(order)
 
     @cached_property
@@ -103,11 +118,18 @@ class Graph:
             above[node.name] = frozenset(sources).union(*(above[source] for source in sources))
         return above
 
+    def resolve(self, name: str) -> str:
+        """The node that an alias stands for; any other name as it is."""
+        return self.aliases.get(name, name)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Node]:
+        return {node.name: node for node in self.nodes}
+
     def __getitem__(self, name: str) -> Node:
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise GraphError(f'no node "{name}"{near(name, [node.name for node in self.nodes])}')
+        if self.resolve(name) not in self._by_name:
+            raise GraphError(f'no node "{name}"{near(name, list(self._by_name))}')
+        return self._by_name[self.resolve(name)]
 
     def with_layers(self, layers: Mapping[str, Layer]) -> Self:
         """The same graph with other layers at the nodes named."""
@@ -171,7 +193,7 @@ class Graph:
 
     def __str__(self) -> str:
         rows = [(node.name, repr(node.layer), ", ".join(node.inputs)) for node in self.nodes]
-        return table(("node", "layer", "reads"), rows)
+        return "\n".join([table(("node", "layer", "reads"), rows), *self.notes])
 
     def __repr__(self) -> str:
         return f"Graph({len(self.nodes)} nodes, {', '.join(self.inputs)} -> {', '.join(self.outputs)})"

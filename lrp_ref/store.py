@@ -60,6 +60,7 @@ def save(explanation: Explanation, path: str | Path) -> None:
         "format": FORMAT,
         "versions": {"lrp_ref": __version__, "numpy": np.__version__, "python": platform.python_version()},
         "engine": explanation.engine,
+        "aliases": dict(explanation.aliases),
         "rules": {name: [repr(rule), chosen.layers[name], chosen.reasons[name]] for name, rule in chosen.items()},
         "unused": list(chosen.unused),
         **{name: pack(getattr(explanation, name)) for name in ("relevance", "output", "relevances", "activations")},
@@ -117,6 +118,7 @@ def _unpacked(about: dict[str, Any], archive: zipfile.ZipFile, constructors: Map
             tuple(about["unused"]),
         ),
         ledger=Ledger(entries, **{name: unpack(about[name]) for name in ("start", "arrived", "edited_inputs")}),
+        aliases=about["aliases"],
         engine=about["engine"],
     )
 

@@ -7,6 +7,7 @@ gradient x input.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Literal, Protocol, cast
@@ -223,7 +224,7 @@ def with_log_odds(graph: Graph, k: int, share: Literal["z", "eta"] = "eta") -> G
     bias = None if layer.bias is None else layer.bias[[k]] - layer.bias[others]
     differences = graph.with_layers({node.name: Dense(weight=weight, bias=bias)})
     pool = Node(f"{node.name}.log_odds", SoftMinPool(share=share), node.name)
-    return Graph([*differences.nodes, pool], outputs=pool.name, inputs=graph.inputs)
+    return dataclasses.replace(differences, nodes=[*differences.nodes, pool], outputs=pool.name)
 
 
 def _last_dense(graph: Graph) -> tuple[Node, Dense]:

@@ -30,8 +30,8 @@ WITHOUT_A_RULE = {
 ROW = 3
 
 
-def x(row=ROW):
-    return digits().images[[row]].astype(np.float64)
+def x(rows=(ROW,)):
+    return digits().images[list(rows)].astype(np.float64)
 
 
 def rules_of(name):
@@ -89,7 +89,10 @@ def test_the_text_holds_prediction_rules_books_and_total(explain):
     assert f"explained: logit {winner} by epsilon_plus" in out
     assert str(e.rules) in out
     assert str(e.ledger) in out
-    assert f"total: {e.output[0, winner]:.6g} put in = {e.relevance.sum():.6g} arrived" in out
+    taken = {part: sum(getattr(entry, part)[0] for entry in e.ledger) for part in ("bias", "stabilizer", "unclaimed")}
+    parts = ", ".join(f"{part} {amount:.6g}" for part, amount in taken.items())
+    total = f"{e.output[0, winner]:.6g} put in = {e.relevance.sum():.6g} arrived at the input"
+    assert f"total: {total} + {sum(taken.values()):.6g} absorbed ({parts}); left over: " in out
 
 
 @pytest.mark.parametrize(("model", "name"), CASES)
@@ -447,7 +450,7 @@ def test_the_demo_writes_pictures_and_a_summary(run, tmp_path, monkeypatch):
     for name, rules in rule_sets.items():
         shares, bits = [], []
         for digit, row in enumerate(rows):
-            e = lrp.explain(graph, x(row), rules, digit)
+            e = lrp.explain(graph, x([row]), rules, digit)
             p = abs(e.relevance.ravel()) / abs(e.relevance).sum()
             shares.append(p[e.relevance.ravel() < 0].sum())
             bits.append(-sum(part * np.log2(part) for part in p if part))
@@ -457,10 +460,11 @@ def test_the_demo_writes_pictures_and_a_summary(run, tmp_path, monkeypatch):
         mean = [name, f"{np.mean(shares):.1%}", f"{np.mean(bits):.2f}"]
         assert f"| {' | '.join(mean)} |\n" in summary
         assert mean in [[name, *line.removeprefix(name).split()] for line in out.splitlines() if line.startswith(name)]
-    books = lrp.explain(graph, x(rows[3]), rule_sets["composite, epsilon_gamma_box"])
-    assert str(books.rules) in summary
-    for entry in books.ledger:
-        assert f"\n{entry.node} " in summary
+    books = lrp.explain(graph, x(rows), rules)
+    assert (
+        f"{books.rules}\n```\n\n```\n{books.ledger.table(3)}\n```\n\ntotal: {books.output[3, 3]:.6g} put in = "
+        in summary
+    )
 
     tall, wide, _ = imread("demo-output/digits.png").shape
     assert tall > wide > 1000

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..arrays import Array, as_array, matmul
+from ..arrays import Array, as_array, matmul, matmul_alike
 from ..errors import ShapeError
 from .base import Linear, Shape, axes_tuple, check_finite
 from .window import Padding, Window
@@ -79,7 +79,7 @@ class Conv(Linear):
         positions = self.window.positions(x.shape[2:])
         columns = w[0].size
         cells = self.window.gather(x, positions).reshape(n, groups, columns, math.prod(positions))
-        return matmul(w.reshape(groups, outputs // groups, columns), cells).reshape(n, outputs, *positions)
+        return matmul_alike(w.reshape(groups, outputs // groups, columns), cells).reshape(n, outputs, *positions)
 
     def adjoint(self, s: Array, w: Array, shape: Shape) -> Array:
         """The same matrix, transposed, and each cell added back to where it was read."""
@@ -142,7 +142,7 @@ class ConvTranspose(Linear):
         n, groups, inputs = len(x), self.groups, len(w)
         positions, columns = x.shape[2:], w[0].size
         rows = x.reshape(n, groups, inputs // groups, math.prod(positions))
-        cells = matmul(w.reshape(groups, inputs // groups, columns).swapaxes(1, 2), rows)
+        cells = matmul_alike(w.reshape(groups, inputs // groups, columns).swapaxes(1, 2), rows)
         outputs = w.shape[1] * groups
         cells = cells.reshape(n, outputs, self.window.taps, *positions)
         return self.window.scatter(cells, (n, outputs, *self._size(positions)))
