@@ -40,10 +40,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlphaBeta", "ArithmeticMismatch", "AtZero", "Clipped", "Composite", "Epsilon", "Explanation", "Flat",
-    "Gamma", "GeneralizedGamma", "Graph", "GraphError", "LoadError", "LrpError", "NoRule", "Node", "Norm", "NotExact",
-    "Pass", "Pole", "Relative", "Rule", "ShapeError", "Share", "Signed", "SignedOrZero", "Term",
-    "Unsigned", "UnsuitableRule", "UnsupportedOp", "WSquare", "ZBox", "ZPlus", "Zero", "after", "argmax", "before", "chain",
-    "contrast", "depth", "exact", "explain", "first", "four_steps", "fractions", "given", "kind", "last",
-    "layers", "log_odds", "log_probability", "logit", "named", "one", "presets", "probability", "read",
-    "with_contrast", "with_log_odds",
+    "Gamma", "GeneralizedGamma", "Graph", "GraphError", "LoadError", "LrpError", "NoRule", "Node", "Norm",
+    "NotExact", "Pass", "Pole", "Relative", "Rule", "ShapeError", "Share", "Signed", "SignedOrZero", "Term",
+    "Unsigned", "UnsuitableRule", "UnsupportedOp", "WSquare", "ZBox", "ZPlus", "Zero", "after", "argmax",
+    "before", "chain", "contrast", "depth", "exact", "explain", "first", "four_steps", "fractions", "given",
+    "kind", "last", "layers", "log_odds", "log_probability", "logit", "named", "one", "presets",
+    "probability", "read", "with_contrast", "with_log_odds",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from checks import check_books
 from grid import GRID, relevance, sample
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_rules import RULES, STABILIZERS, by_loops, rule_for
 
@@ -162,6 +162,8 @@ EVERY = (
     lrp.WSquare(bias="squared"), lrp.ZPlus(bias="none", epsilon=FIFTH), lrp.Flat(bias="spread", epsilon=FIFTH),
 )  # fmt: skip
 every_rule = pytest.mark.parametrize("rule", EVERY, ids=repr)
+few = settings(max_examples=settings().max_examples // 5)
+"""For what is drawn anew for each of many rules."""
 
 
 # --- U1: linear in R
@@ -192,6 +194,7 @@ def test_u1_linear_in_R_books_included(exact, id, rule):
 
 
 @every_rule
+@few
 @given(data=st.data())
 def test_u4_permuting_inputs_and_outputs_permutes_R(rule, data):
     one = data.draw(layers())
@@ -234,6 +237,7 @@ def test_u4_channels_of_a_convolution(exact, rule):
     [*PLAIN, lrp.Zero(bias="none"), lrp.AlphaBeta(bias="raw"), lrp.Zero(bias="spread"), lrp.WSquare(bias="squared")],
     ids=repr,
 )
+@few
 @given(drawn=scaled())
 def test_u5_rescaling_the_outputs_changes_nothing(rule, drawn):
     one, _, D = drawn
@@ -268,6 +272,7 @@ SEES_CONTRIBUTIONS = [
 
 
 @pytest.mark.parametrize("rule", [*SEES_CONTRIBUTIONS, lrp.ZPlus(split="weight")], ids=repr)
+@few
 @given(drawn=scaled())
 def test_u6_rescaling_the_inputs_changes_nothing(rule, drawn):
     """Also not for flat, which sees neither inputs nor weights."""

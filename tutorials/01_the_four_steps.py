@@ -101,13 +101,13 @@ said = graph.forward(images[digits.test])["logits"].argmax(axis=1)
 print(f"\ncorrect on {(said == digits.labels[digits.test]).mean():.1%} of {len(digits.test)} test images")
 
 # %% [markdown]
-# What is explained is a logit, here the greatest. `explain` runs the network forward once, starts with that logit as
-# relevance, and takes the four steps at every node on the way back. With one rule for all of them, LRP-0:
+# What is explained is a logit, here that of class 3 for an image of a 3. `explain` runs the network forward once,
+# starts with that logit as relevance, and takes the four steps at every node on the way back. With LRP-0 for all:
 
 # %%
 threes = digits.test[digits.labels[digits.test] == 3]
 x = images[threes[:1]]
-plain = lrp.explain(graph, x, lrp.Zero())
+plain = lrp.explain(graph, x, lrp.Zero(), 3)
 
 print("logits   ", plain.output[0].round(2))
 print("relevance", plain.relevance.shape, "sums to", plain.relevance.sum())
@@ -116,10 +116,10 @@ print("relevance", plain.relevance.shape, "sums to", plain.relevance.sum())
 # ## A rule for each layer
 #
 # One rule does not suit all layers; section 10.3 of the chapter says which suits where. Near the output LRP-0 stays
-# close to the function. Lower down, convolutions see the same pattern at many places and contributions cancel, so
-# LRP-$\gamma$, which favors the positive ones, is calmer. (`GeneralizedGamma` is its form for outputs of any sign, and
+# close to the function. Lower down, convolutions see the same pattern at many places and contributions cancel;
+# LRP-$\gamma$ favors the positive ones, to be calmer there. (`GeneralizedGamma` is its form for outputs of any sign:
 # `conv2` has no ReLU behind it.) Pixels have bounds rather than a natural zero, and the $z^B$ rule, `ZBox`, knows them.
-# A composite is that list of cases; at each node the first that fits counts:
+# A composite is such a list of cases; at each node the first that fits counts:
 
 # %%
 cases = [
@@ -130,17 +130,17 @@ cases = [
 ]
 
 try:
-    lrp.explain(graph, x, lrp.Composite(cases))
+    lrp.explain(graph, x, lrp.Composite(cases), 3)
 except lrp.NoRule as error:
     print(error)
 
 # %% [markdown]
-# No case fits the batch norms, and nothing is guessed. They scale each value on its own, so they have nothing to share
-# out: `Pass`. So do ReLU, max pool and flatten, which are wires at the data point and need no case.
+# No case fits the batch norms, and nothing is guessed. They scale and shift each value on its own, and may hand on all
+# that comes: `Pass`. So do ReLU, max pool and flatten, which are wires at the data point and need no case.
 
 # %%
 composite = lrp.Composite([*cases, (lrp.kind(BatchNorm), lrp.Pass())])
-explanation = lrp.explain(graph, x, composite)
+explanation = lrp.explain(graph, x, composite, 3)
 print(explanation.rules)
 
 # %% [markdown]
@@ -150,7 +150,7 @@ print(explanation.rules)
 # %%
 explanations = {
     "LRP-0": plain,
-    "LRP-gamma": lrp.explain(graph, x, lrp.GeneralizedGamma(gamma=0.25)),
+    "LRP-gamma": lrp.explain(graph, x, lrp.GeneralizedGamma(gamma=0.25), 3),
     "composite": explanation,
 }
 maps = [e.relevance for e in explanations.values()]
@@ -180,14 +180,15 @@ print(plain.ledger, explanation.ledger, sep="\n\n")
 # - **amplified**: the sum of $|R|$ at the inputs over that at the output. Above 1, positive and negative parts grew at
 #   each other's cost; below 1, they canceled.
 #
-# A dot is an exact zero. Under LRP-0 the shifts of the two batch norms take a lot, one of each sign, so what arrives is
-# near the logit by luck: the sum of a map alone proves little, which is why the books have columns.
+# A dot is an exact zero. The map of LRP-0 does not sum to the logit, and the books say why: the shifts of the two batch
+# norms stand in denominators, and take their share. A negative share is one that the inputs had to make up for. The
+# composite passes the batch norms by, and only the bias of the last layer takes anything.
 
 # %%
-print("taken by bn2 and bn1:", *(plain.ledger[node].bias[0].round(2) for node in ("bn2", "bn1")))
-print("the logit:           ", plain.output.max().round(2))
+print("the logit:", plain.output[0, 3].round(2))
+print("taken under LRP-0 by bn2, bn1:", *(plain.ledger[node].bias[0].round(2) for node in ("bn2", "bn1")))
 for name, e in explanations.items():
-    print(f"{name:10} sum of the map {e.relevance.sum():6.2f}, of its sizes {abs(e.relevance).sum():6.2f}")
+    print(f"{name:9}: sum of the map {e.relevance.sum():.2f}, of its sizes {abs(e.relevance).sum():.2f}")
 
 # %% [markdown]
 # Every number is booked where it arises, never as a remainder, for a remainder always balances. So these are checks.
@@ -218,7 +219,7 @@ print("came == went + both:", R_exact.sum() == R_fractions.sum() + absorbed.bias
 # Then the network. Now `==` means equal, at every node, at every fan-in and from end to end:
 
 # %%
-exact = lrp.explain(graph, lrp.exact(x), composite)
+exact = lrp.explain(graph, lrp.exact(x), composite, 3)
 
 print("at every node  ", all(entry.balance()[0] == 0 for entry in exact.ledger))
 print("at every fan-in", all(rest[0] == 0 for rest in exact.ledger.fan_in().values()))
@@ -250,7 +251,7 @@ class Size(lrp.Rule):
 # keep them. It never makes negative relevance of positive, so its map can speak only for the 3, never against:
 
 # %%
-own = lrp.explain(graph, lrp.exact(x), Size())
+own = lrp.explain(graph, lrp.exact(x), Size(), 3)
 
 print(own.rules["conv1"], "at conv1;", "negative share of its map:", show.negative_share(own.relevance)[0])
 print("exact at every node:", all(entry.balance()[0] == 0 for entry in own.ledger))

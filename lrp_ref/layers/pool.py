@@ -49,11 +49,15 @@ class WindowSum(Linear):
         return self.shares
 
 
-def _window(kernel: Ints, stride: Ints | None, padding: Padding, dilation: Ints, shape: Shape, name: str) -> Window:
-    """The window over the spatial axes of an input of `shape`."""
+def _spatial(shape: Shape, name: str) -> Shape:
     if len(shape) < 3:
         raise ShapeError(f"{name}: input has shape {shape}, need (batch, channels, size, ...)")
-    sides = axes_tuple(kernel, len(shape) - 2, f"{name}: kernel", 1)
+    return shape[2:]
+
+
+def _window(kernel: Ints, stride: Ints | None, padding: Padding, dilation: Ints, shape: Shape, name: str) -> Window:
+    """The window over the spatial axes of an input of `shape`."""
+    sides = axes_tuple(kernel, len(_spatial(shape, name)), f"{name}: kernel", 1)
     window = Window.make(name, sides, sides if stride is None else stride, padding, dilation)
     for side, (before, after) in zip(window.span, window.padding, strict=True):
         if before >= side or after >= side:
@@ -123,6 +127,14 @@ def _average(a: Array, window: Window, *, ceil: bool, count_include_pad: bool) -
     return WindowSum(window, positions, divide(ones(n.shape, n), n))
 
 
+def _check_options(pool: MaxPool | GlobalMaxPool) -> None:
+    name = type(pool).__name__
+    if pool.ties not in ("first", "shared") and not isinstance(pool.ties, Near):
+        raise ShapeError(f'{name}: ties={pool.ties!r}, need "first", "shared" or Near(rtol)')
+    if pool.frozen_as not in ("winner", "average"):
+        raise ShapeError(f'{name}: frozen_as={pool.frozen_as!r}, need "winner" or "average"')
+
+
 @dataclass(frozen=True)
 class Near:
     """Ties of a max pool: the first cell within `rtol` of the maximum, relative to the larger magnitude (Flux)."""
@@ -152,10 +164,7 @@ class MaxPool(Layer):
     frozen_as: Literal["winner", "average"] = "winner"
 
     def __post_init__(self) -> None:
-        if self.ties not in ("first", "shared") and not isinstance(self.ties, Near):
-            raise ShapeError(f'MaxPool: ties={self.ties!r}, need "first", "shared" or Near(rtol)')
-        if self.frozen_as not in ("winner", "average"):
-            raise ShapeError(f'MaxPool: frozen_as={self.frozen_as!r}, need "winner" or "average"')
+        _check_options(self)
 
     @property
     def wire(self) -> bool:
@@ -220,7 +229,7 @@ class GlobalAvgPool(Layer):
     """The mean over all spatial axes, which stay with length 1."""
 
     def _pool(self, shape: Shape) -> AvgPool:
-        return AvgPool(kernel=shape[2:])
+        return AvgPool(kernel=_spatial(shape, "GlobalAvgPool"))
 
     def check(self, *shapes: Shape) -> None:
         """There is a spatial axis."""
@@ -242,8 +251,11 @@ class GlobalMaxPool(Layer):
     ties: Literal["first", "shared"] | Near = "first"
     frozen_as: Literal["winner", "average"] = "winner"
 
+    def __post_init__(self) -> None:
+        _check_options(self)
+
     def _pool(self, shape: Shape) -> MaxPool:
-        return MaxPool(kernel=shape[2:], ties=self.ties, frozen_as=self.frozen_as)
+        return MaxPool(kernel=_spatial(shape, "GlobalMaxPool"), ties=self.ties, frozen_as=self.frozen_as)
 
     @property
     def wire(self) -> bool:
