@@ -306,13 +306,13 @@ class _NotWire(Predicate):
         return frozenset(node.name for node in graph.nodes if not node.layer.wire)
 
     def __repr__(self) -> str:
-        return "uniform"
+        return "~wire"
 
 
 def _missing(node: Node) -> str:
-    return (
-        f'no rule for node "{node.name}" ({node.kind}): add a case such as (kind({node.kind}), Epsilon(epsilon=1e-6))'
-    )
+    usual = {"BatchNorm": "Pass()", "Mul": "Product(portions=(1, 0))"}
+    rule = usual.get(node.kind, "Epsilon(epsilon=1e-6)")
+    return f'no rule for node "{node.name}" ({node.kind}): add a case such as (kind({node.kind}), {rule})'
 
 
 def as_composite(rules: Composite | Rule) -> Composite:

@@ -12,7 +12,7 @@ from typing import Self
 
 from .arrays import Array, check_arithmetic, floats, same_arithmetic
 from .errors import ArithmeticMismatch, GraphError, LrpError
-from .layers import Activation, Given, Layer
+from .layers import Activation, Given, Layer, Softmax
 from .text import near, table
 
 
@@ -84,7 +84,10 @@ class Graph:
                     )
         for name in [*outputs, *self.aliases.values()]:
             if name not in counts or (name in outputs and name in inputs):
-                raise GraphError(f'output or alias "{name}" is no node{near(name, list(counts))}')
+                raise GraphError(f'output or alias "{name}" is no node{near(name, [n.name for n in self.nodes])}')
+        for alias, name in self.aliases.items():
+            if alias in counts and alias != name:
+                raise GraphError(f'alias "{alias}" of "{name}" is itself the name of a node or input')
         object.__setattr__(self, "nodes", self._sorted())
 
     def _sorted(self) -> tuple[Node, ...]:
@@ -133,10 +136,8 @@ class Graph:
 
     def with_layers(self, layers: Mapping[str, Layer]) -> Self:
         """The same graph with other layers at the nodes named."""
-        unknown = set(layers) - {node.name for node in self.nodes}
-        for name in sorted(unknown):
-            self[name]
-        nodes = [Node(node.name, layers.get(node.name, node.layer), *node.inputs) for node in self.nodes]
+        new = {self[name].name: layer for name, layer in layers.items()}
+        nodes = [Node(node.name, new.get(node.name, node.layer), *node.inputs) for node in self.nodes]
         return dataclasses.replace(self, nodes=nodes)
 
     def like(self, x: Array | Mapping[str, Array]) -> Self:
@@ -221,6 +222,6 @@ def given(graph: Graph, x: Array | Mapping[str, Array]) -> Graph:
     layers: dict[str, Layer] = {
         node.name: Given(node.layer, values[node.name])
         for node in graph.nodes
-        if isinstance(node.layer, Activation) and not node.layer.rational
+        if isinstance(node.layer, (Activation, Softmax)) and not node.layer.rational
     }
     return graph.with_layers(layers)

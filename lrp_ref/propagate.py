@@ -9,7 +9,7 @@ contributions n_jk share the relevance R_k of output k among the inputs j:
 and books what is not handed on.
 
 Montavon, Binder, Lapuschkin, Samek, Müller, "Layer-Wise Relevance Propagation: An Overview", 2019, section
-10.3 (doi 10.1007/978-3-030-28954-6_10).
+10.2.2 (doi 10.1007/978-3-030-28954-6_10).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from .arrays import Array, divide, number, ones, where, zeros
+from .errors import UnsuitableRule
 from .ledger import Absorbed
 from .stabilize import Signed, Stabilizer
 
@@ -61,7 +62,7 @@ def four_steps(layer: Linear, rule: Rule, a: Array, R: Array) -> tuple[Array, Ab
     `layer` is frozen; `a` and `R` have the batch first. Results have the arithmetic of `a`.
     """
     weight, bias = layer.parameters(a)
-    portions = rule.portions(layer, a)
+    portions = rule.portions_at(layer, a)
     R_in, absorbed = zeros(a.shape, a), Absorbed.undealt(R, portions)
     for share, portion in zip(rule.shares(), portions, strict=True):
         x, w, b = rule.modified(share, a, weight, bias)
@@ -126,7 +127,7 @@ class Rule:
         """How R_k is dealt out: a tuple of shares, the same for every layer."""
         raise NotImplementedError(f"{type(self).__name__} must define shares()")
 
-    def portions(self, layer: Linear, a: Array) -> list[Array]:
+    def portions_at(self, layer: Linear, a: Array) -> list[Array]:
         """The portion of R_k that each share deals out: a number, or an array of the output's shape."""
         portions = [share.portion for share in self.shares()]
         z = layer.forward(a) if any(map(callable, portions)) else a
@@ -144,9 +145,19 @@ class Rule:
             return x, w, bias * bias
         return x, w, sum(term.b(bias) for term in share.terms)
 
+    def linear_map(self, layer: Layer, inputs: Sequence[Array]) -> tuple[Linear, Array]:
+        """The layer frozen at its inputs, and the one array, of all of them, that this map acts on."""
+        if layer.product:
+            raise UnsuitableRule(
+                f"{self!r} on {layer!r}: a product is no linear map of its inputs together; "
+                f"take Product(portions=(1, 0)), which gives all to the first"
+            )
+        return layer.frozen(*inputs), layer.join(*inputs)
+
     def back(self, layer: Layer, inputs: Sequence[Array], R: Array) -> tuple[tuple[Array, ...], Absorbed]:
         """The relevance of each input of a layer, given that of its output, and the books."""
-        R_in, absorbed = four_steps(layer.frozen(*inputs), self, layer.join(*inputs), R)
+        frozen, a = self.linear_map(layer, inputs)
+        R_in, absorbed = four_steps(frozen, self, a, R)
         return layer.split(R_in, [a.shape for a in inputs]), absorbed
 
     def __repr__(self) -> str:

@@ -24,6 +24,7 @@ from .errors import LrpError
 from .explain import Explanation
 from .ledger import Entry, Ledger
 from .propagate import Rule
+from .text import near
 
 FORMAT = 1
 ABOUT = "about.json"
@@ -87,14 +88,14 @@ def load(path: str | Path, constructors: Mapping[str, Any]) -> Explanation:
     try:
         with zipfile.ZipFile(path) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise LrpError(f"{path}: not written by lrp_ref (compressed)")
+                raise LrpError("compressed, so not written by lrp_ref")
             about = json.loads(archive.read(ABOUT))
             if about["format"] != FORMAT:
-                raise LrpError(f"{path}: format {about['format']}, this version reads {FORMAT}")
+                raise LrpError(f"format {about['format']}, and this version reads {FORMAT}")
             return _unpacked(about, archive, {**CONSTRUCTORS, **constructors})
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, SyntaxError, EOFError) as error:
-        if isinstance(error, LrpError):
-            raise
+    except LrpError as error:
+        raise LrpError(f"{path}: {error}") from error
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
         raise LrpError(f"{path}: not an explanation written by lrp_ref ({error})") from error
 
 
@@ -139,11 +140,23 @@ def parse(text: str, constructors: Mapping[str, Any] = CONSTRUCTORS) -> Rule:
     def build(node: ast.expr) -> Any:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
             if node.func.id not in constructors:
-                raise LrpError(f"{node.func.id} in {text!r} is not known; known are {sorted(constructors)}")
+                raise LrpError(f"{node.func.id} in {text!r} is not known{near(node.func.id, list(constructors))}")
             return constructors[node.func.id](**{str(k.arg): build(k.value) for k in node.keywords})
         return ast.literal_eval(node)
 
-    return build(ast.parse(text.strip(), mode="eval").body)  # type: ignore[no-any-return]
+    try:
+        rule = build(ast.parse(text.strip(), mode="eval").body)
+    except LrpError:
+        raise
+    except (SyntaxError, MemoryError, RecursionError):
+        rule = None
+    except (ValueError, TypeError) as error:
+        if "malformed node" not in str(error):  # what the rule itself says of its parameters
+            raise LrpError(f"{text!r}: {error}") from error
+        rule = None
+    if not isinstance(rule, Rule):
+        raise LrpError(f"{text!r} is no rule as it prints, with every parameter by name: Gamma(gamma=0.25)")
+    return rule
 
 
 def _text(a: Array) -> Array:

@@ -334,7 +334,7 @@ NEAREST = "the nearest names are 'epsilon_plus', 'epsilon_plus_flat', 'epsilon_a
         ("explain --input 3 --composite Signed()", "no rule 'Signed'"),
         ("explain --input 3 --composite Epsilon()", "missing 1 required keyword-only argument: 'epsilon'"),
         ("explain --input 3 --composite Epsilon(epsilon=-1)", "epsilon=-1, need a finite number >= 0"),
-        ("explain --input 3 --composite Epsilon(epsilon=1", "'(' was never closed"),
+        ("explain --input 3 --composite Epsilon(epsilon=1", "is no rule as it prints"),
         ("explain --input 3 --composite Epsilon(epsilon=print(1))", "print"),
         ("explain --input 3 --target 10", "target 10: the output has 10 classes"),
         ("explain --input 3 --target tree", "--target tree: give a class such as 3, or argmax"),

@@ -456,27 +456,28 @@ def test_integrated_gradients_differ_where_there_are_biases(exact):
 # --- 3: epsilon only damps
 
 
-def single_share(gamma=FIFTH):
-    return [
-        (lrp.Zero, by.zero, ()),
-        (lrp.Flat, by.flat, ()),
-        (lrp.WSquare, by.w_square, ()),
-        (lrp.ZPlus, by.z_plus, ()),
-        (lambda **common: lrp.Gamma(gamma=gamma, **common), by.gamma, (gamma,)),
-        (lambda **common: lrp.ZBox(low=-6, high=6, **common), by.z_box, (-6, 6)),
-    ]
+OF_ONE_SHARE = {
+    # the rule; the referee's function and its parameters
+    "zero": (lrp.Zero(), by.zero, ()),
+    "gamma": (lrp.Gamma(gamma=3), by.gamma, (3,)),
+    "z-plus": (lrp.ZPlus(), by.z_plus, ()),
+    "flat": (lrp.Flat(), by.flat, ()),
+    "w-square": (lrp.WSquare(), by.w_square, ()),
+    "box": (BOX, by.z_box, (-6, 6)),
+}
 
 
-@pytest.mark.parametrize(("rule", "loops", "parameters"), single_share(), ids=lambda p: getattr(p, "__name__", None))
+@pytest.mark.parametrize("name", OF_ONE_SHARE)
 @given(one=layers(), epsilon=POSITIVE)
-def test_3_epsilon_is_lrp_0_of_damped_relevance(rule, loops, parameters, one, epsilon):
+def test_3_epsilon_is_lrp_0_of_damped_relevance(name, one, epsilon):
     """R_k times z'/(z' + epsilon s(z')), with z' the rule's own denominator; nothing changes between inputs."""
+    rule, loops, parameters = OF_ONE_SHARE[name]
     W, b = lrp.fractions(one.W).tolist(), lrp.fractions(one.b).tolist()
     z = [by.denominators(loops, by.dense(W, b), a, *parameters)[0] for a in lrp.fractions(one.a)]
     z = np.array(z, dtype=object)
     assume((z != 0).all())  # at z' = 0 the message is n/epsilon R, and LRP-0 has none
     damped = lrp.fractions(one.R) * z / (z + epsilon * by_sign(z))
-    assert equal(one(rule(epsilon=epsilon)), one.but(R=lrp.exact(damped))(rule()))
+    assert equal(one(dataclasses.replace(rule, epsilon=epsilon)), one.but(R=lrp.exact(damped))(rule))
 
 
 @given(one=layers())
