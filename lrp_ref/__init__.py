@@ -6,6 +6,7 @@
 
 from . import layers, presets
 from .arrays import exact, fractions
+from .canonize import canonize
 from .composites import Composite, after, before, depth, first, kind, last, named
 from .errors import (
     ArithmeticMismatch,
@@ -21,8 +22,24 @@ from .errors import (
 )
 from .explain import Explanation, explain, read
 from .graph import Graph, Node, chain, given
+from .io import from_keras, from_onnx, from_sklearn, from_torch, load, save
 from .propagate import Rule, Share, Term, four_steps
-from .rules import AlphaBeta, Epsilon, Flat, Gamma, GeneralizedGamma, Norm, Pass, WSquare, ZBox, Zero, ZPlus
+from .rules import (
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    GeneralizedGamma,
+    Gradient,
+    Norm,
+    Pass,
+    Product,
+    WSquare,
+    ZBox,
+    Zero,
+    ZMinus,
+    ZPlus,
+)
 from .stabilize import AtZero, Clipped, Relative, Signed, SignedOrZero, Unsigned
 from .targets import (
     argmax,
@@ -40,10 +57,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlphaBeta", "ArithmeticMismatch", "AtZero", "Clipped", "Composite", "Epsilon", "Explanation", "Flat",
-    "Gamma", "GeneralizedGamma", "Graph", "GraphError", "LoadError", "LrpError", "NoRule", "Node", "Norm",
-    "NotExact", "Pass", "Pole", "Relative", "Rule", "ShapeError", "Share", "Signed", "SignedOrZero", "Term",
-    "Unsigned", "UnsuitableRule", "UnsupportedOp", "WSquare", "ZBox", "ZPlus", "Zero", "after", "argmax",
-    "before", "chain", "contrast", "depth", "exact", "explain", "first", "four_steps", "fractions", "given",
-    "kind", "last", "layers", "log_odds", "log_probability", "logit", "named", "one", "presets",
-    "probability", "read", "with_contrast", "with_log_odds",
+    "Gamma", "GeneralizedGamma", "Gradient", "Graph", "GraphError", "LoadError", "LrpError", "NoRule",
+    "Node", "Norm", "NotExact", "Pass", "Pole", "Product", "Relative", "Rule", "ShapeError", "Share",
+    "Signed", "SignedOrZero", "Term", "Unsigned", "UnsuitableRule", "UnsupportedOp", "WSquare", "ZBox",
+    "ZMinus", "ZPlus", "Zero", "after", "argmax", "before", "canonize", "chain", "contrast", "depth",
+    "exact", "explain", "first", "four_steps", "fractions", "from_keras", "from_onnx", "from_sklearn",
+    "from_torch", "given", "kind", "last", "layers", "load", "log_odds", "log_probability", "logit", "named",
+    "one", "presets", "probability", "read", "save", "with_contrast", "with_log_odds",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ def poles(layer: Linear, rule: Rule, a: Array, R: Array) -> Array:
     """Where a denominator is exactly 0 although relevance and some contribution are not, in the shape of R."""
     weight, bias = layer.parameters(a)
     found = R != R
-    for share, portion in zip(rule.shares(), rule.portions(layer, a), strict=True):
+    for share, portion in zip(rule.shares(), rule.portions_at(layer, a), strict=True):
         x, w, b = rule.modified(share, a, weight, bias)
         z = sum(map(layer.linear, x, w)) + b
         size = sum(layer.linear(abs(x_t), abs(w_t)) for x_t, w_t in zip(x, w, strict=True)) + abs(b)
@@ -38,7 +38,7 @@ def rounding(layer: Linear, rule: Rule, a: Array, R: Array) -> Array:
     )
     J, K = (float(fan.max()) if fan.size else 0.0 for fan in map(floats, (fan_in, fan_out)))
     size = zeros(R.shape, a)
-    for share, portion in zip(rule.shares(), rule.portions(layer, a), strict=True):
+    for share, portion in zip(rule.shares(), rule.portions_at(layer, a), strict=True):
         x, w, b = rule.modified(share, a, weight, bias)
         z = sum(map(layer.linear, x, w)) + b
         e = rule.stabilizer(z, rule.epsilon)

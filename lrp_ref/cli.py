@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from . import presets
 from .errors import LrpError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .explain import Explanation
     from .graph import Graph
     from .ledger import Ledger
+    from .loaders.image import Preprocessing
     from .propagate import Rule
 
 COMPOSITES: Mapping[str, Callable[..., Composite]] = {
@@ -101,16 +102,34 @@ def _parser() -> argparse.ArgumentParser:
         ' "Epsilon(epsilon=0.1)", "ZPlus()", ...',
     )
     one.set_defaults(run=_explain)
-    one.add_argument("--model", default="digits-cnn", help=f"{' or '.join(MODELS)}; default: digits-cnn")
-    one.add_argument("--input", required=True, metavar="N|FILE", help="a row of the digits, or an image in a .npy file")
+    one.add_argument(
+        "--model", default="digits-cnn", help=f"{', '.join(MODELS)}, or an .onnx file; default: digits-cnn"
+    )
+    one.add_argument(
+        "--input", required=True, metavar="N|FILE", help="a row of the digits, an input in a .npy file, a PNG or a JPEG"
+    )
     one.add_argument("--composite", default="epsilon_gamma_box", help="see below; default: epsilon_gamma_box")
     one.add_argument("--target", default="argmax", metavar="K|argmax", help="the class explained; default: argmax")
-    one.add_argument("--low", type=float, help="least value that an input can have, for a z-box; default: 0")
-    one.add_argument("--high", type=float, help="greatest; default: 1")
+    one.add_argument(
+        "--low", type=float, help="least value that an input can have, for a z-box; default: a black pixel's"
+    )
+    one.add_argument("--high", type=float, help="greatest; default: a white pixel's")
+    one.add_argument("--labels", type=Path, metavar="FILE", help="the names of the classes, one a line")
+    one.add_argument("--dtype", choices=("float32", "float64"), default="float64", help="default: float64")
     one.add_argument("--out", type=Path, metavar="PNG", help="write the heatmap to this file")
     one.add_argument("--overlay", action="store_true", help="draw it over the input in place of beside it")
     one.add_argument("--exact", action="store_true", help="compute in rational numbers, and check that the books close")
     one.add_argument("--json", action="store_true", help="print one JSON document in place of text")
+    image = one.add_argument_group("how the pixels of a PNG or JPEG become numbers: (scale * pixel - mean) / std")
+    image.add_argument("--preprocessing", type=Path, metavar="FILE", help="JSON with any of what follows")
+    image.add_argument("--size", help="resize to HEIGHTxWIDTH")
+    image.add_argument("--order", help="rgb, bgr or gray; default: rgb")
+    image.add_argument("--scale", help="default: 1/255")
+    image.add_argument("--mean", help="a number, or one a channel: 0.485,0.456,0.406; default: 0")
+    image.add_argument("--std", help="likewise; default: 1")
+    image.add_argument(
+        "--layout", help="channels_first or channels_last, as the network reads it; default: channels_first"
+    )
     for command in (demo, one):
         command.add_argument("--traceback", action="store_true", help="show where an error arose")
     return parser
@@ -128,8 +147,10 @@ def _explain(options: argparse.Namespace) -> str:
 
     if options.overlay and not options.out:
         raise LrpError("--overlay draws the picture that --out names: give both")
-    graph, composite, target = _model(options.model), _composite(options), _target(options.target)
-    x, name = _input(options.input, options.model)
+    graph, target, pixels = _model(options.model), _target(options.target), _preprocessing(options)
+    composite = _composite(options, pixels)
+    x, name, picture = _input(options.input, options.model, pixels)
+    x = x.astype(options.dtype)
 
     started = perf_counter()
     explanation = explain(graph, exact(x) if options.exact else x, composite, target)
@@ -138,19 +159,24 @@ def _explain(options: argparse.Namespace) -> str:
         raise CheckFailed(f"the books do not balance: {fault}")
 
     logits = floats(explanation.output)[0]
-    found = {"class": int(logits.argmax()), "logits": logits.tolist()}
-    explained = found["class"] if target is None else target % len(logits)
+    if logits.ndim != 1:
+        raise LrpError(f"the output has shape {logits.shape}, not one logit a class")
+    names = _labels(options.labels, len(logits))
+    best = int(logits.argmax())
+    explained = best if target is None else target % len(logits)
+    found = {"class": best, "logits": logits.tolist(), **({"label": names[best]} if options.labels else {})}
     about = {"model": options.model, "input": name, "prediction": found, "target": explained}
     if options.out:
-        title = f"{name}: logit {explained}, {options.composite}"
-        save_heatmap(options.out, explanation.relevance, image=x, overlay=options.overlay, title=title)
+        title = f"{name}: logit {names[explained]}, {options.composite}"
+        R = _as_picture(explanation.relevance, pixels)
+        save_heatmap(options.out, R, image=picture, overlay=options.overlay, title=title)
         about["picture"] = str(options.out)
     if options.json:
         return _document(explanation, {**about, "composite": options.composite}, seconds if options.exact else None)
     lines = [
-        f"{options.model}, {name}: class {found['class']}",
-        "logits: " + "  ".join(f"{k}: {logit:.4g}" for k, logit in enumerate(logits)),
-        f"explained: logit {explained} by {options.composite}",
+        f"{options.model}, {name}: class {names[best]}",
+        _logits(logits, names),
+        f"explained: logit {names[explained]} by {options.composite}",
         f"\n{explanation.rules}",
         f"\n{explanation.ledger}",
         f"\n{_total(explanation.ledger)}",
@@ -192,12 +218,63 @@ def _named(name: str, names: Sequence[str], what: str) -> str:
 
 def _model(name: str) -> Graph:
     from . import data
+    from .io import from_onnx
 
+    if Path(name).suffix.lower() == ".onnx":
+        return from_onnx(name)
     graph: Graph = getattr(data, MODELS[_named(name, list(MODELS), "model")])()
     return graph
 
 
-def _composite(options: argparse.Namespace) -> Composite | Rule:
+def _preprocessing(options: argparse.Namespace) -> Preprocessing | None:
+    """How pixels become numbers, if the input is an image file: from --preprocessing, and the options over it."""
+    from dataclasses import replace
+
+    from .loaders.image import SUFFIXES, Preprocessing
+
+    names = ("size", "order", "scale", "mean", "std", "layout")
+    given = {name: text for name in names if (text := getattr(options, name)) is not None}
+    if Path(options.input).suffix.lower() not in SUFFIXES:
+        if given or options.preprocessing:
+            raise LrpError(f"--{next(iter(given), 'preprocessing')} is for images, and {options.input} is none")
+        return None
+    try:
+        if "size" in given:
+            given["size"] = tuple(int(n) for n in given["size"].split("x"))
+        for name in {"scale", "mean", "std"} & given.keys():
+            numbers = tuple(float(n) for n in given[name].split(","))
+            given[name] = numbers[0] if len(numbers) == 1 else numbers
+    except ValueError:
+        raise LrpError(f"--size is like 227x227; --scale, --mean and --std are numbers: got {given}") from None
+    pixels = Preprocessing.read(options.preprocessing) if options.preprocessing else Preprocessing()
+    return replace(pixels, **given)
+
+
+def _labels(path: Path | None, count: int) -> Sequence[str]:
+    """A name for each class: its number, and its label if there is a file of them."""
+    if path is None:
+        return [str(k) for k in range(count)]
+    from .loaders.image import labels
+
+    names = labels(path)
+    if len(names) < count:
+        raise LrpError(f"{path}: {len(names)} labels for {count} classes")
+    return [f"{k} ({name})" for k, name in zip(range(count), names, strict=False)]
+
+
+def _logits(logits: Array, names: Sequence[str], most: int = 10) -> str:
+    """All logits, or the greatest."""
+    order = range(len(logits)) if len(logits) <= most else logits.argsort()[::-1][:most]
+    head = "logits" if len(logits) <= most else f"greatest of {len(logits)} logits"
+    return f"{head}: " + "  ".join(f"{names[k]}: {logits[k]:.4g}" for k in order)
+
+
+def _as_picture(R: Array, pixels: Preprocessing | None) -> Array:
+    """Relevance with its channels first."""
+    return R.transpose(0, 3, 1, 2) if pixels is not None and pixels.layout == "channels_last" else R
+
+
+def _composite(options: argparse.Namespace, pixels: Preprocessing | None) -> Composite | Rule:
     from inspect import signature
 
     from . import rules
@@ -207,7 +284,8 @@ def _composite(options: argparse.Namespace) -> Composite | Rule:
     bounds = {name: value for name in ("low", "high") if (value := getattr(options, name)) is not None}
     rule, call, _ = text.partition("(")
     if not call and "low" in signature(COMPOSITES[_named(text, list(COMPOSITES), "composite")]).parameters:
-        return COMPOSITES[text](**{"low": 0, "high": 1, **bounds})
+        low, high = (0, 1) if pixels is None else pixels.bounds()
+        return COMPOSITES[text](**{"low": low, "high": high, **bounds})
     if bounds:
         raise LrpError(f"--low and --high are for the presets with a z-box; {text} takes no bounds from them")
     if not call:
@@ -228,27 +306,38 @@ def _target(text: str) -> int | None:
         raise LrpError(f"--target {text}: give a class such as 3, or argmax") from None
 
 
-def _input(text: str, model: str) -> tuple[Array, str]:
-    """One input as the model reads it, in float64 and with a batch axis, and its name."""
+def _input(text: str, model: str, pixels: Preprocessing | None) -> tuple[Array, str, Array]:
+    """One input as the model reads it, in float64 and with a batch axis; its name, and how it looks."""
     import numpy as np
 
     from .data import digits
 
+    if pixels is not None:
+        x = pixels.image(text)
+        return x, Path(text).name, pixels.picture(x).transpose(2, 0, 1)
     if text.lstrip("-").isdecimal():
         shipped, row = digits(), int(text)
         if not 0 <= row < len(shipped.labels):
             raise LrpError(f"--input {text}: the digits have rows 0 to {len(shipped.labels) - 1}")
-        return shipped.images[[row]].astype(np.float64), f"row {row} (label {shipped.labels[row]})"
+        x = shipped.images[[row]].astype(np.float64)
+        return x, f"row {row} (label {shipped.labels[row]})", x
     try:
-        image = np.lib.format.open_memmap(text, mode="r")  # never unpickles, and never reads beyond the file
+        array: Array = np.lib.format.open_memmap(text, mode="r")  # never unpickles, and never reads beyond the file
     except ValueError as error:
         raise LrpError(f"{text}: {error}") from error
-    shapes = [(8, 8), (1, 8, 8), (1, 1, 8, 8), *([(64,)] if model == "digits-mlp" else [])]
-    if image.shape not in shapes or image.dtype.kind not in "fiu":
-        raise LrpError(
-            f"{text}: {image.dtype} of shape {image.shape}; need numbers of shape {' or '.join(map(str, shapes))}"
-        )
-    return np.array(image, dtype=np.float64).reshape(1, 1, 8, 8), Path(text).name
+    if array.dtype.kind not in "fiu":
+        raise LrpError(f"{text}: {array.dtype}; need numbers")
+    if model in MODELS:
+        shapes = [(8, 8), (1, 8, 8), (1, 1, 8, 8), *([(64,)] if model == "digits-mlp" else [])]
+        if array.shape not in shapes:
+            raise LrpError(
+                f"{text}: {array.dtype} of shape {array.shape}; need numbers of shape {' or '.join(map(str, shapes))}"
+            )
+        array = array.reshape(1, 1, 8, 8)
+    if len(array) != 1:
+        raise LrpError(f"{text}: a batch of {len(array)}; this explains one input, of shape (1, ...)")
+    x = np.array(array, dtype=np.float64)
+    return x, Path(text).name, x
 
 
 def _carrier(explanation: Explanation) -> str:
@@ -283,7 +372,7 @@ def _document(explanation: Explanation, about: Mapping[str, Any], seconds: float
     from .arrays import floats
 
     def books(number: Callable[[Array], Any]) -> dict[str, Any]:
-        ledger, relevance = explanation.ledger, explanation.at("input")
+        ledger, relevance = explanation.ledger, cast("Array", explanation.relevance)
         ends: dict[str, Array] = {"start": sum(ledger.start.values()), "arrived": sum(ledger.arrived.values())}
         ends |= {"absorbed": ledger.absorbed, "balance": ledger.balance()}
         return {

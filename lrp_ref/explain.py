@@ -212,7 +212,10 @@ def _one_or_all(arrays: Mapping[str, Array]) -> Arrays:
 
 def _refuse_poles(rule: Rule, node: Node, inputs: list[Array], R: Array) -> None:
     """Raise Pole for the first output of the node whose denominator is 0 although it has relevance to deal out."""
-    found = poles(node.layer.frozen(*inputs), rule, node.layer.join(*inputs), R)
+    if not rule.shares():
+        return  # nothing is divided
+    frozen, a = rule.linear_map(node.layer, inputs)
+    found = poles(frozen, rule, a, R)
     if bool(found.any()):
         sample, *unit = (int(index[0]) for index in found.nonzero())
         raise Pole(

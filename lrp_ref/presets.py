@@ -2,17 +2,19 @@
 
 The zennit presets have its names and its 1e-6 in every rule. `first` is a fact of the data flow: the first
 convolution for the box, the first convolution or dense layer for flat; convolutions include transposed ones;
-batch norm (if it was not folded) takes Pass; sums, scales and average pools take Norm.
+batch norm (if it was not folded) takes Pass; sums, scales, average pools and linear resizing take Norm; in a product
+the first input, the signal, takes all (Product), as if the second, the gate, were a constant.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from .composites import Composite, Predicate, depth, first, kind
-from .graph import Graph
+from .canonize import average_pooled
+from .composites import Composite, Predicate, _NotWire, depth, first, kind
 from .layers import (
+    AdaptiveAvgPool,
+    AdaptiveMaxPool,
     Add,
     AvgPool,
     BatchNorm,
@@ -23,27 +25,34 @@ from .layers import (
     GlobalMaxPool,
     MaxPool,
     Mean,
+    Mul,
+    Resize,
     Scale,
     Sub,
     Sum,
     SumPool,
 )
 from .propagate import Rule
-from .rules import AlphaBeta, Epsilon, Flat, Gamma, GeneralizedGamma, Norm, Pass, ZBox, Zero, ZPlus
+from .rules import AlphaBeta, Epsilon, Flat, Gamma, GeneralizedGamma, Norm, Pass, Product, ZBox, Zero, ZPlus
 from .stabilize import Relative, Unsigned
 
 EPSILON = 1e-6
 """zennit's stabilizer."""
 
 _CONVS = (Conv, ConvTranspose)
-_SUMS = (Add, Sub, Sum, Mean, AvgPool, GlobalAvgPool, SumPool, Scale)
-_POOLS = (MaxPool, GlobalMaxPool, AvgPool, GlobalAvgPool)
+_AVERAGES = (AvgPool, GlobalAvgPool, AdaptiveAvgPool)
+_SUMS = (Add, Sub, Sum, Mean, *_AVERAGES, SumPool, Scale, Resize)
+_POOLS = (MaxPool, GlobalMaxPool, AdaptiveMaxPool, *_AVERAGES)
 
 Case = tuple[Predicate, Rule]
 
 
 def _zennit(*cases: Case) -> Composite:
-    common = [(kind(BatchNorm), Pass()), (kind(*_SUMS), Norm(epsilon=EPSILON))]
+    common = [
+        (kind(BatchNorm), Pass()),
+        (kind(*_SUMS) & _NotWire(), Norm(epsilon=EPSILON)),
+        (kind(Mul), Product(portions=(1, 0))),
+    ]
     return Composite([*cases, *common])
 
 
@@ -87,17 +96,6 @@ def excitation_backprop() -> Composite:
 
 def _with_flat(composite: Composite) -> Composite:
     return Composite([(first(*_CONVS, Dense), Flat(epsilon=EPSILON)), *composite.cases])
-
-
-def average_pooled(graph: Graph) -> Graph:
-    """The graph with its max pools frozen as average pools: relevance is averaged, activations stay the maxima."""
-    return graph.with_layers(
-        {
-            node.name: dataclasses.replace(node.layer, frozen_as="average")
-            for node in graph.nodes
-            if isinstance(node.layer, (MaxPool, GlobalMaxPool))
-        }
-    )
 
 
 def chapter_vgg16(*, low: Any, high: Any) -> Composite:

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from .layers import Layer
 
 __all__ = [
-    "AlphaBeta", "Epsilon", "Flat", "Gamma", "GeneralizedGamma", "Norm", "Pass", "WSquare", "ZBox", "ZPlus", "Zero",
+    "AlphaBeta", "Epsilon", "Flat", "Gamma", "GeneralizedGamma", "Gradient", "Norm", "Pass", "Product", "WSquare",
+    "ZBox", "ZMinus", "ZPlus", "Zero",
 ]  # fmt: skip
 
 
@@ -117,7 +118,7 @@ def _split(sign: Literal[1, -1], split: str) -> tuple[Term, ...]:
     return (Term(positive, same, same), Term(negative, other, nothing))
 
 
-def _one_sign(rule: ZPlus | AlphaBeta) -> bool:
+def _one_sign(rule: ZPlus | ZMinus | AlphaBeta) -> bool:
     """Whether a part can only be empty, and never cancel: with the inputs split, and no bias of the other sign."""
     return rule.split == "product" and rule.bias not in ("raw", "squared")
 
@@ -233,6 +234,27 @@ class ZPlus(Rule):
     def shares(self) -> tuple[Share, ...]:
         """(a+, w+, b+), (a-, w-, 0)."""
         return (Share(_split(1, self.split), one_sign=_one_sign(self)),)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ZMinus(Rule):
+    r"""The negative contributions alone: the beta part of alpha-beta, with weight 1.
+
+    .. math:: R_j = \sum_k \frac{(a_j w_{jk})^-}{\sum_j (a_j w_{jk})^- + b_k^- + e_k} R_k
+
+    alpha-beta is alpha times z+ less beta times this; lrp_toolbox computes it for alpha = 0, and LRP-gamma for signed
+    outputs tends to it where z_k < 0. Bach et al. 2015.
+    """
+
+    split: Literal["product", "weight"] = "product"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.split in ("product", "weight"), "split", '"product" or "weight"')
+
+    def shares(self) -> tuple[Share, ...]:
+        """(a+, w-, b-), (a-, w+, 0)."""
+        return (Share(_split(-1, self.split), one_sign=_one_sign(self)),)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -361,7 +383,7 @@ class Pass(Rule):
 
     def back(self, layer: Layer, inputs: Sequence[Array], R: Array) -> tuple[tuple[Array, ...], Absorbed]:
         """R_j = sum_k p_jk R_k; unclaimed (1 - sum_j p_jk) R_k, with p_jk = 1 where the layer declares nothing."""
-        wires, a = layer.frozen(*inputs), layer.join(*inputs)
+        wires, a = self.linear_map(layer, inputs)
         weight, _ = wires.parameters(a)
         p = wires.portions(a)
         fed = wires.linear(ones(a.shape, a), ones(weight.shape, a) if p is None else p)
@@ -372,6 +394,70 @@ class Pass(Rule):
             )
         R_in = wires.adjoint(R, ones(weight.shape, a) if p is None else p, a.shape)
         return layer.split(R_in, [x.shape for x in inputs]), Absorbed.undealt(R, [fed])
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Product(Rule):
+    r"""A fixed portion of R_k to each factor of a product z_k = u_k v_k.
+
+    .. math:: R_{u} = p\, R_k , \qquad R_{v} = (1 - p)\, R_k
+
+    summed over the axes along which a factor is broadcast. ``portions=(1, 0)`` gives all to the first factor, the
+    signal, as if the second, its gate, were a constant (LRP-all); ``(0.5, 0.5)`` is the half rule, the Shapley values
+    of the product against 0, and AttnLRP's. The second portion is taken as 1 minus the first, so that nothing is
+    absorbed; nothing is divided, so `epsilon`, `stabilizer` and `bias` have no effect. Arras et al. 2019
+    (arXiv 1909.12114); Achtibat et al. 2024 (arXiv 2402.05602).
+    """
+
+    portions: tuple[float, float] = (1, 0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "portions", _nested(self.portions))
+        good = _shape(self.portions) == (2,) and min(self.portions) >= 0 and abs(float(sum(self.portions)) - 1) < 1e-15
+        self.require(good, "portions", "two numbers >= 0 whose sum is 1")
+
+    def shares(self) -> tuple[Share, ...]:
+        """None: nothing is divided."""
+        return ()
+
+    def back(self, layer: Layer, inputs: Sequence[Array], R: Array) -> tuple[tuple[Array, ...], Absorbed]:
+        """To each input its portion of R, along the connections of its own frozen map."""
+        if not layer.product:
+            raise UnsuitableRule(f"{self!r} on {layer!r}: it is no product of its inputs; take another rule")
+        first = number(self.portions[0], R) * R
+        R_in = []
+        for i, (a, dealt) in enumerate(zip(inputs, (first, R - first), strict=True)):
+            factor = layer.frozen(*inputs, wrt=i)
+            R_in.append(factor.adjoint(dealt, ones(factor.parameters(a)[0].shape, a), a.shape))
+        return tuple(R_in), Absorbed.undealt(R, [number(1, R)])
+
+
+class Gradient(Rule):
+    r"""Relevance times the layer's derivative: no rule of LRP, but what frameworks do where no rule was set.
+
+    .. math:: R_j = \sum_k \frac{\partial z_k}{\partial a_j} R_k
+
+    It conserves only where the derivatives by the inputs of each output sum to 1: an add hands all of R_k to each of
+    its inputs, and a dense layer multiplies by its weights. The rest, (1 - sum_j dz_k/da_j) R_k, is booked as
+    unclaimed, so the books show the doubling. Nothing is divided, so `epsilon`, `stabilizer` and `bias` have no effect.
+    """
+
+    def shares(self) -> tuple[Share, ...]:
+        """None: nothing is divided."""
+        return ()
+
+    def back(self, layer: Layer, inputs: Sequence[Array], R: Array) -> tuple[tuple[Array, ...], Absorbed]:
+        """To each input what the tangent's transpose gives it: of the joined inputs, or of each factor of a product."""
+        if layer.product:
+            maps = [(layer.tangent(*inputs, wrt=i), a) for i, a in enumerate(inputs)]
+        else:
+            maps = [(layer.tangent(*inputs), layer.join(*inputs))]
+        weights = [tangent.parameters(a)[0] for tangent, a in maps]
+        parts = [t.adjoint(R, w, a.shape) for (t, a), w in zip(maps, weights, strict=True)]
+        dealt = [t.linear(ones(a.shape, a), w) for (t, a), w in zip(maps, weights, strict=True)]
+        R_in = tuple(parts) if layer.product else layer.split(parts[0], [x.shape for x in inputs])
+        return R_in, Absorbed.undealt(R, dealt)
 
 
 def _nested(bound: Any) -> Any:

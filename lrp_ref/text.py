@@ -1,4 +1,4 @@
-"""Two helpers for what is printed: the nearest names, and aligned columns."""
+"""Three helpers for what is printed: the nearest names, aligned columns, and text from files."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def printable(text: str) -> str:
+    """Text from a file as it may be printed: control characters and the like escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

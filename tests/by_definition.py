@@ -351,6 +351,37 @@ def max_pool_as_average(
     return Operator(shape, outputs, w, [ZERO] * len(found))
 
 
+def adaptive_windows(shape: Shape, sizes: Sequence[int]) -> tuple[Shape, list[list[int]]]:
+    """The cells of every output of an adaptive pool on (channels, *spatial): on an axis of n cells and m outputs,
+    output i reads the cells from floor(i n / m) up to, but not including, ceil((i + 1) n / m).
+    """
+    channels, *size = shape
+    found = []
+    for c in range(channels):
+        for y in indices(sizes):
+            bounds = [
+                (math.floor(Fraction(i * n, m)), math.ceil(Fraction((i + 1) * n, m)))
+                for i, n, m in zip(y, size, sizes, strict=True)
+            ]
+            found.append([number((c, *x), shape) for x in product(*(range(*bound) for bound in bounds))])
+    return (channels, *sizes), found
+
+
+def adaptive_avg_pool(shape: Shape, sizes: Sequence[int]) -> Operator:
+    """z_k = the mean of the cells of window k."""
+    outputs, found = adaptive_windows(shape, sizes)
+    w = {(j, k): Fraction(1, len(cells)) for k, cells in enumerate(found) for j in cells}
+    return Operator(shape, outputs, w, [ZERO] * len(found))
+
+
+def adaptive_max_pool(a: Any, shape: Shape, sizes: Sequence[int], ties: Ties = "first") -> Operator:
+    """z_k = the maximum of the cells of window k, frozen at a: wires from the winners."""
+    a = vector(a, shape)
+    outputs, found = adaptive_windows(shape, sizes)
+    w = {(j, k): v for k, cells in enumerate(found) for j, v in winners(a, cells, ties).items()}
+    return Operator(shape, outputs, w, [ZERO] * len(found))
+
+
 def _channel_cells(shape: Shape) -> tuple[Shape, list[range]]:
     channels, *size = shape
     n = math.prod(size)
@@ -571,6 +602,80 @@ def upsample(shape: Shape, factors: Sequence[int]) -> Operator:
         tuple(n * factor for n, factor in zip(shape, every, strict=True)),
         lambda index: [i // factor for i, factor in zip(index, every, strict=True)],
     )
+
+
+def _block(shape: Shape, block: int, mode: str, moved: Shape, y: Shape) -> Shape:
+    """Where channel c of cell y of the spread-out array lies in the deep one, whose channels the mode orders:
+    block offset first and c last ("DCR"), or c first ("CRD").
+    """
+    c, *cell = y
+    offset = number((i % block for i in cell), (block,) * len(cell))
+    deep = offset * moved[0] + c if mode == "DCR" else c * block ** len(cell) + offset
+    return (deep, *(i // block for i in cell))
+
+
+def depth_to_space(shape: Shape, block: int, mode: str) -> Operator:
+    """z[c, y * block + d] = a[deep channel of (c, d), y] for every offset d in a block of cells."""
+    channels, *size = shape
+    moved = (channels // block ** len(size), *(n * block for n in size))
+    return _wires(shape, moved, lambda index: _block(shape, block, mode, moved, index))
+
+
+def space_to_depth(shape: Shape, block: int, mode: str) -> Operator:
+    """The same wires, the other way round."""
+    channels, *size = shape
+    deep = (channels * block ** len(size), *(n // block for n in size))
+    back = depth_to_space(deep, block, mode)
+    return Operator(shape, deep, {(k, j): w for (j, k), w in back.w.items()}, [ZERO] * len(back.b))
+
+
+def coordinate(i: int, n: int, m: int, step: Fraction, coordinates: str) -> Fraction:
+    """Where output i of m lies on an axis of n cells; outputs lie `step` cells apart, unless corners are aligned."""
+    match coordinates:
+        case "half_pixel":
+            return (i + Fraction(1, 2)) * step - Fraction(1, 2)
+        case "pytorch_half_pixel":
+            return (i + Fraction(1, 2)) * step - Fraction(1, 2) if m > 1 else ZERO
+        case "align_corners":
+            return Fraction(i * (n - 1), m - 1) if m > 1 else ZERO
+        case "asymmetric":
+            return i * step
+    raise ValueError(coordinates)
+
+
+def resampled(x: Fraction, n: int, mode: str, rounding: str) -> dict[int, Fraction]:
+    """The cells of an axis of n that are read at the coordinate x, with their weights.
+
+    "linear": max(0, 1 - |x - j|), where that is not 0. "nearest": the last cell that is not above x, the first
+    that is not below, or the nearest, and of two equally near the lower or the upper. Beyond the ends: the end.
+    """
+    x = min(max(x, ZERO), Fraction(n - 1))
+    if mode == "linear":
+        return {j: 1 - abs(x - j) for j in range(n) if abs(x - j) < 1}
+    match rounding:
+        case "floor":
+            return {max(j for j in range(n) if j <= x): ONE}
+        case "ceil":
+            return {min(j for j in range(n) if j >= x): ONE}
+        case "round_prefer_floor":
+            return {min(range(n), key=lambda j: (abs(x - j), j)): ONE}
+        case "round_prefer_ceil":
+            return {min(range(n), key=lambda j: (abs(x - j), -j)): ONE}
+    raise ValueError(rounding)
+
+
+def resize(
+    shape: Shape, sizes: Sequence[int], steps: Sequence[Fraction], mode: str, coordinates: str, rounding: str
+) -> Operator:
+    """z[c, y] = sum_x a[c, x] prod_d w_d(x_d), with the weights of each axis at the coordinate of y_d."""
+    channels, *size = shape
+    outputs, w = (channels, *sizes), {}
+    for k, (c, *y) in enumerate(indices(outputs)):
+        axes = zip(y, size, sizes, steps, strict=True)
+        read = [resampled(coordinate(i, n, m, step, coordinates), n, mode, rounding) for i, n, m, step in axes]
+        for x in product(*read):
+            w[number((c, *x), shape), k] = math.prod((cells[j] for cells, j in zip(read, x, strict=True)), start=ONE)
+    return Operator(shape, outputs, w, [ZERO] * math.prod(outputs))
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -838,6 +943,25 @@ def z_plus(
     return deal(op, R, [Share([ONE] * len(op.b), n, n_0)], epsilon, stabilizer, bias == "spread")
 
 
+def z_minus(
+    op: Operator,
+    a: Any,
+    R: Any,
+    *,
+    epsilon: Number = 0,
+    stabilizer: Stabilizer = signed,
+    bias: Bias = "rule",
+    split: Split = "product",
+) -> Dealt:
+    """z-: R_{j<-k} = (a_j w_jk)- / (sum_j (a_j w_jk)- + b_k-) R_k.
+
+    split="weight": a_j w_jk- in the place of (a_j w_jk)-.
+    """
+    n = _part(op, vector(a, op.inputs), neg, split)
+    n_0 = bias_numerators(op, bias, neg)
+    return deal(op, R, [Share([ONE] * len(op.b), n, n_0)], epsilon, stabilizer, bias == "spread")
+
+
 def alpha_beta(
     op: Operator,
     a: Any,
@@ -941,6 +1065,25 @@ def pass_(op: Operator, R: Any, portions: Mapping[tuple[int, int], Number] | Non
         claimed[k] += p_jk
     unclaimed = [(1 - c) * R_k for c, R_k in zip(claimed, R, strict=True)]
     return Dealt(received(op, messages), messages, [ZERO] * len(R), [ZERO] * len(R), unclaimed)
+
+
+def multiply(shapes: Sequence[Shape], factors: Sequence[Any]) -> Vector:
+    """z_k = u_k v_k, the factors broadcast to each other."""
+    values = [vector(factor, shape) for factor, shape in zip(factors, shapes, strict=True)]
+    found = []
+    for index in indices(_broadcast(shapes)):
+        found.append(math.prod((v[_source(index, shape)] for v, shape in zip(values, shapes, strict=True)), start=ONE))
+    return found
+
+
+def product_rule(shapes: Sequence[Shape], R: Any, portion: Number) -> list[Vector]:
+    """Product: of each R_k the portion to the first factor, the rest to the second: R_u = p R, R_v = (1 - p) R."""
+    outputs, p = _broadcast(shapes), Fraction(portion)
+    R_in = [[ZERO] * math.prod(shape) for shape in shapes]
+    for index, R_k in zip(indices(outputs), vector(R, outputs), strict=True):
+        for of_factor, shape, part in zip(R_in, shapes, (p, 1 - p), strict=True):
+            of_factor[_source(index, shape)] += part * R_k
+    return R_in
 
 
 # ----------------------------------------------------------------------------------------------------------

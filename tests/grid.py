@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 import by_definition as by
@@ -17,6 +18,8 @@ import numpy as np
 
 from lrp_ref import fractions
 from lrp_ref.layers import (
+    AdaptiveAvgPool,
+    AdaptiveMaxPool,
     Add,
     AvgPool,
     BatchNorm,
@@ -24,6 +27,7 @@ from lrp_ref.layers import (
     Conv,
     ConvTranspose,
     Dense,
+    DepthToSpace,
     Dropout,
     Flatten,
     GlobalAvgPool,
@@ -37,8 +41,10 @@ from lrp_ref.layers import (
     Pad,
     ReLU,
     Reshape,
+    Resize,
     Scale,
     Slice,
+    SpaceToDepth,
     Squeeze,
     Sub,
     Sum,
@@ -211,6 +217,45 @@ def global_max_pool(id: str, shape: Shape, ties: Any = "first", average: bool = 
     return Case(id, layer, (shape,), frozen, at_input(by.global_max_pool, shape))
 
 
+def adaptive(id: str, shape: Shape, size: Any) -> Case:
+    operator = by.adaptive_avg_pool(shape, kept(size, shape))
+    return Case(id, AdaptiveAvgPool(size), (shape,), always(operator))
+
+
+def adaptive_max(id: str, shape: Shape, size: Any, ties: Any = "first", average: bool = False) -> Case:
+    layer, sizes = AdaptiveMaxPool(size, ties=ties, frozen_as="average" if average else "winner"), kept(size, shape)
+    winner = at_input(by.adaptive_max_pool, shape, sizes, loops_ties(ties))
+    frozen = always(by.adaptive_avg_pool(shape, sizes)) if average else winner
+    return Case(id, layer, (shape,), frozen, at_input(by.adaptive_max_pool, shape, sizes))
+
+
+def kept(size: Any, shape: Shape) -> list[int]:
+    """The sizes of an adaptive pool, with None as the input's own."""
+    n = len(shape) - 1
+    each = size if isinstance(size, tuple) else (size,) * n
+    return [own if given is None else given for given, own in zip(each, shape[1:], strict=True)]
+
+
+def resize(
+    id: str,
+    shape: Shape,
+    size: Any = None,
+    scale: Any = None,
+    mode: Any = "linear",
+    coordinates: Any = "half_pixel",
+    rounding: Any = "floor",
+) -> Case:
+    layer, n = Resize(size, scale, mode, coordinates, rounding), len(shape) - 1
+    scales = scale if isinstance(scale, tuple) else (scale,) * n
+    if size is None:
+        sizes = [math.floor(cells * factor) for cells, factor in zip(shape[1:], scales, strict=True)]
+        steps = [1 / Fraction(factor) for factor in scales]
+    else:
+        sizes = each(size, n)
+        steps = [Fraction(cells, count) for cells, count in zip(shape[1:], sizes, strict=True)]
+    return Case(id, layer, (shape,), always(by.resize(shape, sizes, steps, mode, coordinates, rounding)))
+
+
 def loops_ties(ties: Any) -> by.Ties:
     """The referee's word for the same treatment of ties."""
     return ("near", ties.rtol) if isinstance(ties, Near) else ties
@@ -330,6 +375,7 @@ POOL = [
     avg_pool("avg-pool2d-ceil-padding-not-counted", (1, 5, 6), 3, stride=2, padding=1, ceil=True, count=False),
     avg_pool("avg-pool2d-ceil-drops-window", (1, 5, 3), 2, stride=(3, 2), padding=1, ceil=True),
     avg_pool("avg-pool3d", (1, 4, 2, 4), (2, 2, 3), stride=(2, 1, 1), padding=(0, 1, 1)),
+    avg_pool("avg-pool2d-ceil-kernel-above-input", (2, 2, 3), (3, 2), stride=2, ceil=True),
     sum_pool("sum-pool1d", (2, 5), 2, stride=1),
     sum_pool("sum-pool2d-ceil-padding", (2, 4, 5), (2, 3), padding=(1, 0), ceil=True),
     max_pool("max-pool1d", (2, 6), 2),
@@ -354,6 +400,40 @@ POOL = [
     global_max_pool("global-max-pool2d-shared", (2, 3, 3), ties="shared"),
     global_max_pool("global-max-pool2d-near", (2, 3, 3), ties=Near(0.5)),
     global_max_pool("global-max-pool2d-average", (2, 3, 3), average=True),
+    adaptive("adaptive-avg-pool1d", (2, 7), 3),
+    adaptive("adaptive-avg-pool2d", (1, 4, 6), 2),
+    adaptive("adaptive-avg-pool2d-uneven", (1, 7, 5), (4, 3)),
+    adaptive("adaptive-avg-pool2d-larger", (1, 3, 4), (5, None)),
+    adaptive("adaptive-avg-pool3d", (1, 3, 2, 4), (2, 1, 3)),
+    adaptive_max("adaptive-max-pool1d", (2, 7), 3),
+    adaptive_max("adaptive-max-pool2d-uneven", (1, 7, 5), (4, 3)),
+    adaptive_max("adaptive-max-pool2d-shared", (1, 5, 5), (3, None), ties="shared"),
+    adaptive_max("adaptive-max-pool2d-near", (1, 5, 4), 3, ties=Near(0.5)),
+    adaptive_max("adaptive-max-pool2d-average", (1, 5, 4), 3, average=True),
+    adaptive_max("adaptive-max-pool3d", (1, 3, 2, 4), (2, 1, 3)),
+]
+
+RESIZE = [
+    resize("resize1d", (2, 3), size=5),
+    resize("resize1d-smaller", (2, 7), size=3),
+    resize("resize1d-corners", (2, 3), size=5, coordinates="align_corners"),
+    resize("resize1d-corners-to-one", (2, 3), size=1, coordinates="align_corners"),
+    resize("resize1d-to-one", (2, 4), size=1, coordinates="pytorch_half_pixel"),
+    resize("resize1d-from-one", (3, 1), size=3),
+    resize("resize1d-scale-uneven", (1, 5), scale=1.5),
+    resize("resize2d", (1, 3, 4), scale=2),
+    resize("resize2d-per-axis", (1, 3, 4), size=(2, 7)),
+    resize("resize2d-asymmetric", (1, 3, 2), scale=(2.5, 2), coordinates="asymmetric"),
+    resize("resize2d-corners", (1, 3, 4), size=(5, 3), coordinates="align_corners"),
+    resize("resize2d-pytorch", (1, 3, 4), scale=(Fraction(4, 3), 0.25), coordinates="pytorch_half_pixel"),
+    resize("resize3d", (1, 2, 3, 2), size=(3, 2, 3)),
+    resize("resize-nearest1d", (2, 4), size=6, mode="nearest", coordinates="asymmetric"),
+    resize("resize-nearest1d-floor", (2, 4), size=7, mode="nearest"),
+    resize("resize-nearest1d-smaller", (2, 7), size=3, mode="nearest", rounding="ceil"),
+    resize("resize-nearest1d-half", (1, 6), size=3, mode="nearest", rounding="round_prefer_floor"),
+    resize("resize-nearest1d-half-up", (1, 6), size=3, mode="nearest", rounding="round_prefer_ceil"),
+    resize("resize-nearest2d", (1, 3, 4), scale=(2, 0.75), mode="nearest", rounding="round_prefer_ceil"),
+    resize("resize-nearest2d-corners", (1, 3, 4), size=(5, 3), mode="nearest", coordinates="align_corners"),
 ]
 
 CHANNEL = [0.75, -1.25, 0.0]
@@ -419,7 +499,12 @@ WIRES = [
     fixed("pad-channels", Pad(((1, 0), (0, 1), (1, 0))), by.pad((1, 2, 3), [(1, 0), (0, 1), (1, 0)])),
     fixed("upsample", Upsample(2), by.upsample((2, 2, 3), (2, 2))),
     fixed("upsample-per-axis", Upsample((3, 1)), by.upsample((2, 2, 3), (3, 1))),
+    fixed("depth-to-space", DepthToSpace(2), by.depth_to_space((8, 2, 1), 2, "DCR")),
+    fixed("depth-to-space-crd", DepthToSpace(2, mode="CRD"), by.depth_to_space((8, 2, 3), 2, "CRD")),
+    fixed("depth-to-space-1d", DepthToSpace(3), by.depth_to_space((6, 4), 3, "DCR")),
+    fixed("space-to-depth", SpaceToDepth(2), by.space_to_depth((3, 4, 2), 2, "DCR")),
+    fixed("space-to-depth-crd", SpaceToDepth(2, mode="CRD"), by.space_to_depth((2, 2, 2, 4), 2, "CRD")),
 ]
 
-GRID = [*DENSE, *CONV, *CONV_TRANSPOSE, *POOL, *NORM, *MERGE, *WIRES]
+GRID = [*DENSE, *CONV, *CONV_TRANSPOSE, *POOL, *RESIZE, *NORM, *MERGE, *WIRES]
 assert len({case.id for case in GRID}) == len(GRID)

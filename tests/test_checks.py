@@ -24,7 +24,7 @@ def steps(divided=None, weight_back=lambda w: w, terms_back=lambda pairs: pairs)
     def back(rule, layer, inputs, R):
         (a,), layer = inputs, layer.frozen(*inputs)
         weight, bias = layer.parameters(a)
-        R_in, absorbed = zeros(a.shape, a), Absorbed.undealt(R, portions := rule.portions(layer, a))
+        R_in, absorbed = zeros(a.shape, a), Absorbed.undealt(R, portions := rule.portions_at(layer, a))
         for share, portion in zip(rule.shares(), portions, strict=True):
             x, w, b = rule.modified(share, a, weight, bias)
             z = sum(map(layer.linear, x, w)) + b

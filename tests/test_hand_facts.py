@@ -400,6 +400,8 @@ def test_witness_a(exact, case):
     assert lists(e.relevance) == [R_in]
     assert [booked(e, part) for part in ("bias", "stabilizer", "unclaimed")] == [[amount] for amount in books]
     assert sum(R_in) + sum(books) == -1
+    assert e.ledger["0.dense"].poles.tolist() == [int(books[-1] != 0)]
+    assert e.ledger["0.dense"].empty.tolist() == [0]  # both signs are there
 
 
 # --- more that fits on paper

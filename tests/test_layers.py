@@ -1,5 +1,6 @@
 """Every layer against its definition, its transpose, the float types, torch, and what it must refuse."""
 
+import dataclasses
 import math
 import re
 from fractions import Fraction as F
@@ -40,9 +41,9 @@ def listed(inputs):
 def test_the_grid_covers_every_layer():
     """Every public layer that freezes to a linear map in rationals; Given stands for another layer."""
     abstract = {L.Activation, L.Diagonal, L.Layer, L.Linear, L.Wires, L.Near}
-    irrational = {kind for kind in ALL if issubclass(kind, L.Activation) and not kind.rational} | {L.SoftMinPool}
-    like_relu = {L.Given, L.PReLU, L.Clip}
-    missing = set(ALL) - abstract - irrational - like_relu - {type(case.layer) for case in GRID}
+    irrational = {kind for kind in ALL if issubclass(kind, L.Activation) and not kind.rational}
+    elsewhere = {L.Given, L.PReLU, L.Clip, L.HardSigmoid, L.HardSwish, L.Mul, L.Softmax, L.SoftMinPool}
+    missing = set(ALL) - abstract - irrational - elsewhere - {type(case.layer) for case in GRID}
     assert not missing, f"no case of the grid has a layer of {missing}"
 
 
@@ -206,10 +207,33 @@ def test_like_returns_the_layer_itself_where_nothing_changes(case, exact):
         assert all(value.dtype == object for _, value in rational._arrays())
 
 
-def test_layers_are_frozen_values():
-    layer = L.Dense([[1.0]])
-    with pytest.raises(AttributeError):
-        layer.weight = 2
+@every
+def test_layers_are_frozen_and_compare_by_identity(case):
+    twin = dataclasses.replace(case.layer)
+    assert twin != case.layer
+    assert len({twin, case.layer, case.layer}) == 2
+    for field in dataclasses.fields(case.layer):
+        with pytest.raises(AttributeError):
+            setattr(case.layer, field.name, None)
+
+
+@every
+def test_what_pass_may_be_applied_to(case):
+    """A wire has one input an output, or says in which portions its inputs share; so has what is one to one."""
+    inputs = sample(case, np.random.default_rng(2), 1, "ties")
+    frozen = case.layer.frozen(*inputs)
+    most = max(map(len, by.connected(case.operator(at(inputs, 0)))))
+    if case.layer.wire:
+        assert most == 1 or frozen.portions(case.layer.join(*inputs)) is not None
+    if frozen.one_to_one:
+        assert most == 1
+    always_wire = isinstance(case.layer, (L.Wires, L.Concat, L.Activation))
+    assert case.layer.wire == always_wire or "max-pool" in case.id or "nearest" in case.id
+
+
+def test_which_outputs_are_probabilities():
+    assert L.Sigmoid().probabilities
+    assert not any(case.layer.probabilities for case in GRID)
 
 
 @pytest.mark.parametrize(
@@ -297,34 +321,28 @@ def spans(kernel, dilation):
 def test_any_pool(drawn, ceil, count_include_pad, kind):
     n, kernel, stride, padding, dilation, size, channels, _, rng = drawn
     dilation = dilation if kind in ("max", "shared") else [1] * n
-    span = spans(kernel, dilation)
-    padding = tuple((min(b, k - 1), min(a, k - 1)) for (b, a), k in zip(padding, span, strict=True))
-    assume(all(k <= s + sum(p) for k, s, p in zip(span, size, padding, strict=True)))
+    padding = tuple((min(b, k - 1), min(a, k - 1)) for (b, a), k in zip(padding, spans(kernel, dilation), strict=True))
     options = {"stride": stride, "padding": padding, "ceil": ceil}
     x = rng.integers(-2, 3, (2, channels, *size)).astype(float)  # many ties
-    shape = x.shape[1:]
+    spread = x.shape[1:], kernel, stride, padding
     if kind == "sum":
-        layer, operator = L.SumPool(kernel, **options), by.sum_pool(shape, kernel, stride, padding, ceil)
-        check_linear(layer, x, operator, rng)
-        return
-    if kind == "average":
+        layer, operators = L.SumPool(kernel, **options), [by.sum_pool(*spread, ceil)] * 2
+    elif kind == "average":
         layer = L.AvgPool(kernel, count_include_pad=count_include_pad, **options)
-        operator = by.avg_pool(shape, kernel, stride, padding, ceil, count_include_pad)
-        operators = [operator, operator]
+        operators = [by.avg_pool(*spread, ceil, count_include_pad)] * 2
     else:
         ties = "first" if kind == "max" else kind
         layer = L.MaxPool(kernel, dilation=dilation, ties=ties, **options)
-        operators = [by.max_pool(a, shape, kernel, stride, padding, dilation, ceil, ties) for a in x]
-        if not all(by.connected(operators[0])):
-            with pytest.raises(ShapeError, match="lies wholly in the padding"):
-                layer.check(x.shape)
-            return
+        operators = [by.max_pool(a, *spread, dilation, ceil, ties) for a in x]
+    if min(operators[0].outputs) < 1 or not all(by.connected(operators[0])):
+        with pytest.raises(ShapeError, match=r"does not fit into|lies wholly in the padding"):
+            layer.check(x.shape)
+        return
     layer.check(x.shape)
     a = fractions(x)
     frozen, z = layer.frozen(a), layer.forward(a)
     for i in range(2):
-        assert entries(z[i]) == by.forward(operators[i], x[i])
-        assert entries(frozen.forward(a)[i]) == by.forward(operators[i], x[i])
+        assert entries(z[i]) == entries(frozen.forward(a)[i]) == by.forward(operators[i], x[i])
     s = fractions(integers(rng, *z.shape))
     weight = frozen.parameters(a)[0]
     for w in (weight, fractions(integers(rng, *weight.shape))):
@@ -381,18 +399,20 @@ def test_torch_pool(drawn, ceil, count_include_pad, kind):
     n, kernel, stride, padding, dilation, size, channels, _, rng = drawn
     dilation = dilation if kind == "max" else [1] * n
     padding = [min(before, k // 2) for (before, _), k in zip(padding, kernel, strict=True)]
-    assume(all(k <= s + 2 * p for k, s, p in zip(spans(kernel, dilation), size, padding, strict=True)))
     x = rng.standard_normal((2, channels, *size))
+    around = [(before, before) for before in padding]
+    outputs, windows = by.windows(x.shape[1:], kernel, stride, around, dilation, ceil)
+    assume(min(outputs) > 0 and all(cells for cells, _ in windows))
     options = {"stride": stride, "padding": padding}
     if kind == "max":
         layer, more = L.MaxPool(kernel, ceil=ceil, dilation=dilation, **options), {"dilation": dilation}
-        window = layer._window(x.shape)
-        assume(window.always_real(size, window.positions(size, ceil=ceil)))
     else:
+        assume(n < 3 or all(k <= s for k, s in zip(kernel, size, strict=True)))  # torch asks it of avg_pool3d
         layer = L.AvgPool(kernel, ceil=ceil, count_include_pad=count_include_pad, **options)
         more = {"count_include_pad": count_include_pad}
     function = getattr(torch.nn.functional, f"{kind}_pool{n}d")
     theirs = function(*tensors(torch, x), kernel, ceil_mode=ceil, **options, **more)
+    layer.check(x.shape)
     check_torch(layer.forward(x), theirs)
 
 

@@ -64,6 +64,9 @@ EQUATIONS = {  # in the docstring of each rule: what of the chapter's equation m
     "ZBox": r"a_j w_{jk} - l_j w_{jk}^+ - h_j w_{jk}^-",
     "Norm": r"a_j w_{jk}}{\sum_j a_j w_{jk}",
     "Pass": r"R_j = \sum_k",
+    "ZMinus": r"(a_j w_{jk})^-}{\sum_j (a_j w_{jk})^- + b_k^-",
+    "Gradient": r"\frac{\partial z_k}{\partial a_j} R_k",
+    "Product": r"R_{u} = p\, R_k",
 }
 
 
@@ -102,15 +105,18 @@ BELOW = {  # module: what it may import of the package, besides errors and text
     "rules": {"arrays", "ledger", "propagate"},
     "audit": {"arrays", "propagate"},
     "composites": {"graph", "layers", "propagate", "rules"},
-    "presets": {"composites", "graph", "layers", "propagate", "rules", "stabilize"},
+    "canonize": {"arrays", "graph", "layers"},
+    "presets": {"canonize", "composites", "layers", "propagate", "rules", "stabilize"},
     "targets": {"arrays", "graph", "layers"},
     "explain": {"arrays", "audit", "composites", "graph", "ledger", "propagate", "targets", "store"},
     "store": {"arrays", "composites", "explain", "ledger", "propagate", "rules", "stabilize"},
+    "io": {"arrays", "graph", "loaders"},
+    "loaders": {"arrays", "canonize", "graph", "layers"},
     "data": {"graph", "layers"},
     "show": {"arrays"},
-    "theory": {"arrays", "graph", "layers", "propagate", "targets"},
+    "theory": {"arrays", "graph", "layers", "propagate", "rules", "targets"},
 }
-INSIDE_FUNCTIONS = {("explain", "store")}
+INSIDE_FUNCTIONS = {("explain", "store"), ("io", "loaders")}
 
 
 def imports(tree):
@@ -182,7 +188,10 @@ def test_only_wires_stand_without_a_case():
         *(layers.GELU(), layers.Tanh(), layers.Sigmoid(), layers.Clip(low=0), layers.Identity(), layers.Dropout()),
         *(layers.Flatten(), layers.Reshape(shape=(2, 2)), layers.Transpose(axes=(0, 1)), layers.Squeeze(axis=1)),
         *(layers.Unsqueeze(axis=1), layers.Slice(axis=1), layers.Pad(padding=((1, 1),)), layers.Upsample(factor=2)),
+        *(layers.SELU(), layers.CELU(), layers.HardSigmoid(), layers.HardSwish(), layers.Softmax()),
+        *(layers.DepthToSpace(block=2), layers.SpaceToDepth(block=2), layers.Resize(size=2, mode="nearest")),
         *(layers.MaxPool(kernel=2), layers.GlobalMaxPool(), layers.Concat(), layers.SoftMinPool()),
+        layers.AdaptiveMaxPool(size=2),
         layers.Given(layers.Tanh(), np.ones(2)),
     ]
     assert all(layer.wire for layer in examples)
@@ -190,9 +199,11 @@ def test_only_wires_stand_without_a_case():
     needs_a_case = set(layers.__all__) - {type(layer).__name__ for layer in examples} - abstract
     assert needs_a_case == {
         *("Add", "AvgPool", "BatchNorm", "Conv", "ConvTranspose", "Dense", "GlobalAvgPool", "Mean", "Scale", "Sub"),
-        *("Sum", "SumPool"),
+        *("Sum", "SumPool", "AdaptiveAvgPool", "Mul"),
     }
     assert not layers.MaxPool(kernel=2, frozen_as="average").wire
+    assert not layers.AdaptiveMaxPool(size=2, frozen_as="average").wire
+    assert not layers.Resize(size=2).wire
     assert not any(layer.wire for layer in (layers.Add(), layers.AvgPool(kernel=2), layers.Scale(weight=2.0)))
 
 

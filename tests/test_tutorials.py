@@ -27,7 +27,7 @@ def test_it_runs(path, tmp_path, monkeypatch, capsys):
     assert "True" in out
     assert "False" not in out  # what it claims and prints, holds
     assert os.listdir() == ["demo-output"]
-    assert all(name.startswith(path.stem) and name.endswith(".png") for name in os.listdir("demo-output"))
+    assert all(name.startswith(path.stem) and name.endswith((".png", ".npz")) for name in os.listdir("demo-output"))
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         assert pyplot.get_fignums() == []
 

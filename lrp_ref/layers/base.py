@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
-from ..arrays import Array, all_finite, is_array, like, ones, zeros
+from ..arrays import Array, all_finite, is_array, like, ones, total, zeros
 from ..errors import ShapeError
 
 Shape = tuple[int, ...]
@@ -26,6 +26,8 @@ class Layer:
     """The least and the greatest number of inputs (None: any)."""
     probabilities: ClassVar[bool] = False
     """Whether the outputs are probabilities rather than logits."""
+    product: ClassVar[bool] = False
+    """Whether the inputs are factors: frozen, each has a linear map of its own, and there is none of them together."""
 
     @property
     def wire(self) -> bool:
@@ -158,7 +160,7 @@ class Wires(Linear):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Diagonal(Linear):
-    """z_k = a_k w_k + b_k, element by element; both broadcast to a (what scales and batch norms freeze to)."""
+    """z_k = a_k w_k + b_k, element by element, a and w broadcast (what scales, batch norms and products freeze to)."""
 
     weight: Array
     bias: Array | None = None
@@ -169,8 +171,8 @@ class Diagonal(Linear):
         return x * w
 
     def adjoint(self, s: Array, w: Array, shape: Shape) -> Array:
-        """s * w."""
-        return s * w
+        """s * w, summed over the axes along which a was broadcast."""
+        return sum_to(s * w, shape)
 
 
 def _is(value: Any, default: Any) -> bool:
@@ -193,3 +195,19 @@ def axes_tuple(value: int | Sequence[int], count: int, what: str, least: int) ->
     if len(values) != count or any(not isinstance(v, Integral) or v < least for v in values):
         raise ShapeError(f"{what}={value!r}: need an int, or one int for each of {count} spatial axes, >= {least}")
     return tuple(int(v) for v in values)
+
+
+def sample_axes(axes: Sequence[int], ndim: int, name: str) -> Shape:
+    """Axes counted from the front; the batch axis is refused."""
+    counted = tuple(axis + ndim if axis < 0 else axis for axis in axes)
+    if any(not 0 <= axis < ndim for axis in counted) or len(set(counted)) < len(counted):
+        raise ShapeError(f"{name}: axes {tuple(axes)} do not fit an input of {ndim} axes")
+    if 0 in counted:
+        raise ShapeError(f"{name}: axis 0 is the batch, which no layer may mix, cut or move")
+    return counted
+
+
+def sum_to(R: Array, shape: Shape) -> Array:
+    """The transpose of broadcasting an array of `shape` to that of `R`, axis by axis."""
+    axes = tuple(i for i, (got, want) in enumerate(zip(R.shape, shape, strict=True)) if got != want)
+    return total(R, axes, keepdims=True) if axes else R

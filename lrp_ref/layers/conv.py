@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
-from ..arrays import Array, as_array, matmul, matmul_alike
+from ..arrays import Array, as_array, matmul, matmul_alike, ones
 from ..errors import ShapeError
 from .base import Linear, Shape, axes_tuple, check_finite
 from .window import Padding, Window
 
 
 def _prepare(layer: Conv | ConvTranspose, count: Callable[[Array], int]) -> None:
-    """Check the parameters; the bias is kept as (outputs, 1, ...), which broadcasts to z; count(weight) is outputs."""
+    """Check the parameters; a bias (outputs,) is kept as (outputs, 1, ...), which broadcasts to z; count(weight) is
+    outputs.
+    """
     name, weight = type(layer).__name__, as_array(layer.weight)
     if weight.ndim not in (3, 4, 5) or 0 in weight.shape:
         raise ShapeError(f"{name}: weight has shape {weight.shape}, need two channel axes and 1 to 3 kernel axes")
@@ -23,12 +27,16 @@ def _prepare(layer: Conv | ConvTranspose, count: Callable[[Array], int]) -> None
     window = Window.make(name, weight.shape[2:], layer.stride, layer.padding, layer.dilation)
     for field in ("stride", "padding", "dilation"):
         object.__setattr__(layer, field, getattr(window, field))
+    outputs, kernel = count(weight), weight.shape[2:]
     if layer.bias is not None:
-        bias, outputs = as_array(layer.bias), count(weight)
-        column = (outputs,) + (1,) * (weight.ndim - 2)
-        if bias.shape not in ((outputs,), column):
+        bias = as_array(layer.bias)
+        if bias.shape[:1] != (outputs,) or bias.ndim not in (1, 1 + len(kernel)):
             raise ShapeError(f"{name}: bias has shape {bias.shape}, need ({outputs},), one number an output channel")
-        object.__setattr__(layer, "bias", bias.reshape(column))
+        object.__setattr__(layer, "bias", bias if bias.ndim > 1 else bias.reshape((outputs,) + (1,) * len(kernel)))
+    if layer.tap_bias is not None:
+        object.__setattr__(layer, "tap_bias", as_array(layer.tap_bias))
+        if layer.tap_bias.shape != (outputs, *kernel):
+            raise ShapeError(f"{name}: tap_bias has shape {layer.tap_bias.shape}, need {(outputs, *kernel)}")
     check_finite(layer)
 
 
@@ -38,18 +46,50 @@ def _check(layer: Conv | ConvTranspose, shape: Shape, channels: int) -> None:
         raise ShapeError(f"input has shape {shape}, need (batch, {channels}, {spatial})")
 
 
+def _check_bias(layer: Conv | ConvTranspose, size: Shape) -> None:
+    if layer.bias is not None and layer.bias.shape[1:] not in ((1,) * len(size), size):
+        raise ShapeError(f"a bias map of shape {layer.bias.shape} does not fit an output of size {size}")
+
+
+class _Convolution(Linear):
+    """What the two convolutions share: a bias that depends on the position, made for the size that is met."""
+
+    tap_bias: Array | None
+
+    def _taps_alone(self) -> Self:
+        """The convolution of one channel, of ones, that adds up the tap biases."""
+        raise NotImplementedError
+
+    def frozen(self, *inputs: Array, wrt: int = 0) -> Self:
+        """The layer itself, or with the tap biases as a bias map (outputs, *positions)."""
+        if self.tap_bias is None:
+            return self
+        (a,) = inputs
+        taps = self._taps_alone()
+        bias = taps.linear(ones((1, 1, *a.shape[2:]), a), taps.parameters(a)[0])[0]
+        changed = {"bias": bias if self.bias is None else bias + self.bias, "tap_bias": None}
+        return dataclasses.replace(self, **changed)
+
+    def forward(self, *inputs: Array) -> Array:
+        """z = linear(a, weight) + bias."""
+        return super().forward(*inputs) if self.tap_bias is None else self.frozen(*inputs).forward(*inputs)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class Conv(Linear):
+class Conv(_Convolution):
     """Convolution as networks mean it (cross-correlation: the kernel is not flipped), in 1, 2 or 3
     dimensions.
 
     Parameters
     ----------
     weight : (outputs, inputs/groups, *kernel)
-    bias : (outputs,) or None
+    bias : (outputs,), a map (outputs, *positions) for inputs of one size, or None
     stride, dilation : int, or one a spatial axis
     padding : int, one a spatial axis, or (before, after) for each; padded cells are not part of the domain
     groups : int
+    tap_bias : (outputs, *kernel) or None; what each tap adds to the bias where it reads a cell of the input and
+        not of the padding. So a shift of the input channels, such as a batch norm's, becomes a bias whatever size
+        the input has.
     """
 
     weight: Array
@@ -58,6 +98,7 @@ class Conv(Linear):
     padding: Padding = 0
     dilation: int | Sequence[int] = 1
     groups: int = 1
+    tap_bias: Array | None = None
 
     def __post_init__(self) -> None:
         _prepare(self, lambda weight: weight.shape[0])
@@ -71,7 +112,11 @@ class Conv(Linear):
         """Channels and number of axes fit the weight, and the window fits the input."""
         (shape,) = shapes
         _check(self, shape, self.weight.shape[1] * self.groups)
-        self.window.positions(shape[2:])
+        _check_bias(self, self.window.positions(shape[2:]))
+
+    def _taps_alone(self) -> Self:
+        weight: Array = self.tap_bias
+        return dataclasses.replace(self, weight=weight[:, None], bias=None, groups=1, tap_bias=None)
 
     def linear(self, x: Array, w: Array) -> Array:
         """One matrix product a group: (outputs, inputs * taps) @ (inputs * taps, positions)."""
@@ -91,13 +136,13 @@ class Conv(Linear):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ConvTranspose(Linear):
+class ConvTranspose(_Convolution):
     """Transposed convolution: convolution with its two methods swapped, cut to the input's size.
 
     Parameters
     ----------
     weight : (inputs, outputs/groups, *kernel)
-    bias : (outputs,) or None
+    bias, tap_bias : as for Conv; a tap reads and adds wherever a cell of the input is spread by it
     stride, dilation, padding, groups : as for Conv; the padding is cut from the output
     output_padding : int, or one a spatial axis; cells added at the end of the output (it may exceed the
         stride)
@@ -110,6 +155,7 @@ class ConvTranspose(Linear):
     output_padding: int | Sequence[int] = 0
     dilation: int | Sequence[int] = 1
     groups: int = 1
+    tap_bias: Array | None = None
 
     def __post_init__(self) -> None:
         _prepare(self, lambda weight: weight.shape[1] * self.groups)
@@ -127,6 +173,11 @@ class ConvTranspose(Linear):
         _check(self, shape, self.weight.shape[0])
         if min(self._size(shape[2:])) < 1:
             raise ShapeError(f"padding {self.padding} leaves nothing of the output for an input of shape {shape}")
+        _check_bias(self, self._size(shape[2:]))
+
+    def _taps_alone(self) -> Self:
+        weight: Array = self.tap_bias
+        return dataclasses.replace(self, weight=weight[None], bias=None, groups=1, tap_bias=None)
 
     def _size(self, size: Sequence[int]) -> Shape:
         window, extra = self.window, axes_tuple(self.output_padding, len(size), "ConvTranspose: output_padding", 0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from ..arrays import Array, as_array, erf, exp, expm1, like, log1p, number, per_channel, positive, tanh, where
+from ..arrays import Array, as_array, erf, exp, expm1, like, log1p, number, per_channel, positive, tanh, total, where
 from ..errors import ShapeError
-from .base import Diagonal, Layer, Shape, Wires, check_finite
+from .base import Diagonal, Layer, Linear, Shape, Wires, check_finite, sample_axes
 
 
 class Identity(Wires):
@@ -125,6 +125,47 @@ class ELU(Activation):
     def derivative(self, a: Array) -> Array:
         """1 or alpha exp(a)."""
         return where(a > 0, number(1, a), number(self.alpha, a) * exp(a - positive(a)))
+
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+class SELU(Activation):
+    """scale a where a > 0, else scale alpha (exp(a) - 1), with the two numbers that keep mean 0 and variance 1."""
+
+    rational: ClassVar[bool] = False
+
+    def forward(self, *inputs: Array) -> Array:
+        """scale times ELU(alpha)."""
+        (a,) = inputs
+        return number(_SELU_SCALE, a) * ELU(_SELU_ALPHA).forward(a)
+
+    def derivative(self, a: Array) -> Array:
+        """scale or scale alpha exp(a)."""
+        return number(_SELU_SCALE, a) * ELU(_SELU_ALPHA).derivative(a)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CELU(Activation):
+    """a where a > 0, else alpha (exp(a / alpha) - 1), alpha > 0."""
+
+    rational: ClassVar[bool] = False
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.alpha > 0:
+            raise ShapeError(f"CELU: alpha={self.alpha}, need > 0")
+
+    def forward(self, *inputs: Array) -> Array:
+        """a or alpha (exp(a / alpha) - 1)."""
+        (a,) = inputs
+        alpha = number(self.alpha, a)
+        return where(a > 0, a, alpha * expm1((a - positive(a)) / alpha))
+
+    def derivative(self, a: Array) -> Array:
+        """1 or exp(a / alpha)."""
+        return where(a > 0, number(1, a), exp((a - positive(a)) / number(self.alpha, a)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -257,6 +298,98 @@ class Clip(Activation):
         if self.high is not None:
             inside = inside & (a < number(self.high, a))
         return where(inside, number(1, a), number(0, a))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HardSigmoid(Activation):
+    """min(max(slope a + offset, 0), 1)."""
+
+    slope: float = 1 / 6
+    offset: float = 0.5
+
+    def _line(self, a: Array) -> Array:
+        return number(self.slope, a) * a + number(self.offset, a)
+
+    def forward(self, *inputs: Array) -> Array:
+        """The clipped line."""
+        return Clip(low=0, high=1).forward(self._line(inputs[0]))
+
+    def derivative(self, a: Array) -> Array:
+        """The slope strictly between the bounds, else 0."""
+        return number(self.slope, a) * Clip(low=0, high=1).derivative(self._line(a))
+
+
+class HardSwish(Activation):
+    """a min(max(a / 6 + 1/2, 0), 1)."""
+
+    def forward(self, *inputs: Array) -> Array:
+        """a min(max(a + 3, 0), 6) / 6."""
+        (a,) = inputs
+        return a * Clip(low=0, high=6).forward(a + number(3, a)) / number(6, a)
+
+    def derivative(self, a: Array) -> Array:
+        """a / 3 + 1/2 strictly between -3 and 3, else 0 below and 1 above."""
+        gate, line = Clip(low=0, high=6), a + number(3, a)
+        return (gate.forward(line) + a * gate.derivative(line)) / number(6, a)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Softmax(Layer):
+    """exp(a_k) / sum exp(a) over one axis.
+
+    Relevance passes it on a wire, unless a case says otherwise. As the last layer of a network it is stripped
+    by canonization, because relevance starts from logits.
+    """
+
+    probabilities: ClassVar[bool] = True
+    rational: ClassVar[bool] = False
+
+    axis: int = -1
+
+    def __post_init__(self) -> None:
+        sample_axes([self.axis], 64, "Softmax")
+
+    @property
+    def wire(self) -> bool:
+        """True: Pass is the usual rule."""
+        return True
+
+    def check(self, *shapes: Shape) -> None:
+        """The axis exists, and is not empty."""
+        (axis,) = sample_axes([self.axis], len(shapes[0]), "Softmax")
+        if not shapes[0][axis]:
+            raise ShapeError(f"Softmax: an input of shape {shapes[0]} is empty along axis {self.axis}")
+
+    def forward(self, *inputs: Array) -> Array:
+        """The probabilities."""
+        (a,) = inputs
+        powers = exp(a - a.max(axis=self.axis, keepdims=True))
+        return powers / total(powers, (self.axis,), keepdims=True)
+
+    def frozen(self, *inputs: Array, wrt: int = 0) -> Identity:
+        """A wire."""
+        return Identity()
+
+    def tangent(self, *inputs: Array, wrt: int = 0) -> SoftmaxSlope:
+        """The Jacobian, from the probabilities."""
+        return SoftmaxSlope(weight=self.forward(*inputs), axis=self.axis)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SoftmaxSlope(Linear):
+    """z = w (x - sum w x) over one axis: diag(w) - w w^T, which is its own transpose. For gradients only."""
+
+    weight: Array
+    axis: int
+    bias: None = field(default=None, init=False)
+
+    def linear(self, x: Array, w: Array) -> Array:
+        """w (x - sum w x)."""
+        return w * (x - total(w * x, (self.axis,), keepdims=True))
+
+    def adjoint(self, s: Array, w: Array, shape: Shape) -> Array:
+        """The same."""
+        return self.linear(s, w)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

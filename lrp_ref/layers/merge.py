@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from ..arrays import Array, as_array, broadcast_shapes, divide, namespace, number, ones, total
 from ..errors import ShapeError
-from .base import Layer, Linear, Shape, check_finite
+from .base import Diagonal, Layer, Linear, Shape, check_finite, sample_axes, sum_to
 from .elementwise import Identity
 
 
@@ -53,12 +53,7 @@ def _broadcast(shapes: Sequence[Shape], constant: Array | None) -> Shape:
 
 def _split(R: Array, shapes: Sequence[Shape]) -> tuple[Array, ...]:
     """Each branch's part, summed over the axes along which the branch was broadcast."""
-    return tuple(_sum_to(R[:, i], shape) for i, shape in enumerate(shapes))
-
-
-def _sum_to(R: Array, shape: Shape) -> Array:
-    axes = tuple(i for i, (got, want) in enumerate(zip(R.shape, shape, strict=True)) if got != want)
-    return total(R, axes, keepdims=True) if axes else R
+    return tuple(sum_to(R[:, i], shape) for i, shape in enumerate(shapes))
 
 
 def _constant(layer: Add | Sub) -> None:
@@ -143,6 +138,30 @@ class Sub(Layer):
         return BranchSum(weight, None if self.constant is None else -self.constant)
 
 
+class Mul(Layer):
+    """The product of two inputs: by convention the first is the signal, the second the gate.
+
+    Inputs have equal batch sizes; their other axes broadcast. With one factor given it is a linear map of the
+    other, so it needs a rule for factors, such as Product.
+    """
+
+    arity: ClassVar[tuple[int, int | None]] = (2, 2)
+    product: ClassVar[bool] = True
+
+    def check(self, *shapes: Shape) -> None:
+        """The shapes broadcast, the batch apart."""
+        _broadcast(shapes, None)
+
+    def forward(self, *inputs: Array) -> Array:
+        """The product."""
+        signal, gate = inputs
+        return signal * gate
+
+    def frozen(self, *inputs: Array, wrt: int = 0) -> Diagonal:
+        """The diagonal map of input `wrt`, whose weight is the other input."""
+        return Diagonal(weight=inputs[1 - wrt])
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Concat(Layer):
     """The inputs one after the other along `axis`."""
@@ -202,16 +221,6 @@ class AxisSum(Linear):
         """w * s to every element summed."""
         kept = tuple(1 if axis in self.axes else n for axis, n in enumerate(shape))
         return namespace(s).broadcast_to((s * w).reshape(kept), shape)
-
-
-def sample_axes(axes: Sequence[int], ndim: int, name: str) -> Shape:
-    """Axes counted from the front; the batch axis is refused."""
-    counted = tuple(axis + ndim if axis < 0 else axis for axis in axes)
-    if any(not 0 <= axis < ndim for axis in counted) or len(set(counted)) < len(counted):
-        raise ShapeError(f"{name}: axes {tuple(axes)} do not fit an input of {ndim} axes")
-    if 0 in counted:
-        raise ShapeError(f"{name}: axis 0 is the batch, which no layer may mix, cut or move")
-    return counted
 
 
 def _axes(layer: Sum | Mean, ndim: int) -> Shape:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ..arrays import Array, divide, exp, like, log, namespace, number, ones, total, where
 from ..errors import ShapeError
 from .base import Layer, Linear, Shape, axes_tuple
-from .window import Padding, Window
+from .window import Bins, Padding, Window
 
 Ints = int | Sequence[int]
 
@@ -18,7 +18,7 @@ Ints = int | Sequence[int]
 class WindowSum(Linear):
     """z_k = w_k * the sum of the cells under window k, or of those that `live` marks (what every pool freezes to)."""
 
-    window: Window
+    window: Window | Bins
     positions: Shape
     weight: Array
     live: Array | None = None
@@ -117,17 +117,55 @@ class AvgPool(Layer):
         """Weight 1/n_k over each window."""
         (a,) = inputs
         window = _window(self.kernel, self.stride, self.padding, 1, a.shape, "AvgPool")
-        return _average(a, window, ceil=self.ceil, count_include_pad=self.count_include_pad)
+        positions = window.positions(a.shape[2:], ceil=self.ceil)
+        counted = window.padded(a, positions) if self.count_include_pad else window.real(a, positions)
+        return _average(a, window, positions, counted)
 
 
-def _average(a: Array, window: Window, *, ceil: bool, count_include_pad: bool) -> WindowSum:
-    positions = window.positions(a.shape[2:], ceil=ceil)
-    counted = window.padded(a, positions) if count_include_pad else window.real(a, positions)
+def _average(a: Array, window: Window | Bins, positions: Shape, counted: Array) -> WindowSum:
+    """Weight 1/n_k, with n_k the number of cells counted."""
     n = like(counted.sum(axis=0), a)
     return WindowSum(window, positions, divide(ones(n.shape, n), n))
 
 
-def _check_options(pool: MaxPool | GlobalMaxPool) -> None:
+def _maximum(a: Array, window: Window | Bins, positions: Shape) -> Array:
+    """The maximum of each window's real cells."""
+    cells, _, best = _first_maximum(a, window, positions)
+    return namespace(a).take_along_axis(cells, best, axis=2)[:, :, 0]
+
+
+def _first_maximum(a: Array, window: Window | Bins, positions: Shape) -> tuple[Array, Array, Array]:
+    """The cells (N, C, taps, *positions), which of them are real, and the first tap with the greatest real one."""
+    xp = namespace(a)
+    cells = window.gather(a, positions)
+    real = window.real(a, positions)
+    value, seen = cells[:, :, 0], xp.broadcast_to(real[0], cells[:, :, 0].shape)
+    best = xp.zeros(value.shape, dtype=int)
+    for t in range(1, window.taps):
+        wins = real[t] & (~seen | (cells[:, :, t] > value))
+        value, best, seen = where(wins, cells[:, :, t], value), where(wins, t, best), seen | real[t]
+    return cells, real, best[:, :, None]
+
+
+def _winners(a: Array, window: Window | Bins, positions: Shape, ties: Literal["first", "shared"] | Near) -> WindowSum:
+    """A wire from each window's winner, or weights 1/n from n tied ones."""
+    xp = namespace(a)
+    cells, real, best = _first_maximum(a, window, positions)
+    taps = xp.arange(window.taps).reshape((-1,) + (1,) * (a.ndim - 2))
+    if ties == "first":
+        return WindowSum(window, positions, ones((1,), a), live=taps == best)
+    top = xp.take_along_axis(cells, best, axis=2)
+    if isinstance(ties, Near):
+        slack = number(ties.rtol, a) * xp.maximum(abs(cells), abs(top))
+        near = real & (top - cells <= slack)
+        return WindowSum(window, positions, ones((1,), a), live=taps == near.argmax(axis=2)[:, :, None])
+    tied = real & (cells == top)
+    n = like(tied.sum(axis=2), a)
+    share = divide(ones(n.shape, n), n)
+    return WindowSum(window, positions, share, live=tied, shares=share)
+
+
+def _check_options(pool: MaxPool | GlobalMaxPool | AdaptiveMaxPool) -> None:
     name = type(pool).__name__
     if pool.ties not in ("first", "shared") and not isinstance(pool.ties, Near):
         raise ShapeError(f'{name}: ties={pool.ties!r}, need "first", "shared" or Near(rtol)')
@@ -174,55 +212,33 @@ class MaxPool(Layer):
     def _window(self, shape: Shape) -> Window:
         return _window(self.kernel, self.stride, self.padding, self.dilation, shape, "MaxPool")
 
+    def _windows(self, shape: Shape) -> tuple[Window, Shape]:
+        window = self._window(shape)
+        return window, window.positions(shape[2:], ceil=self.ceil)
+
     def check(self, *shapes: Shape) -> None:
         """The window fits, and no window lies wholly in the padding."""
-        window = self._window(shapes[0])
-        if not window.always_real(shapes[0][2:], window.positions(shapes[0][2:], ceil=self.ceil)):
+        window, positions = self._windows(shapes[0])
+        if not window.always_real(shapes[0][2:], positions):
             raise ShapeError(f"MaxPool: a window lies wholly in the padding of an input of shape {shapes[0]}")
 
     def forward(self, *inputs: Array) -> Array:
         """The maxima."""
         (a,) = inputs
-        _, cells, _, best = self._first_maximum(a)
-        return namespace(a).take_along_axis(cells, best, axis=2)[:, :, 0]
-
-    def _first_maximum(self, a: Array) -> tuple[Window, Array, Array, Array]:
-        """The window, its cells (N, C, taps, *positions), which are real, and the first tap with the greatest one."""
-        xp, window = namespace(a), self._window(a.shape)
-        positions = window.positions(a.shape[2:], ceil=self.ceil)
-        cells = window.gather(a, positions)
-        real = window.real(a, positions)
-        value, seen = cells[:, :, 0], xp.broadcast_to(real[0], cells[:, :, 0].shape)
-        best = xp.zeros(value.shape, dtype=int)
-        for t in range(1, window.taps):
-            wins = real[t] & (~seen | (cells[:, :, t] > value))
-            value, best, seen = where(wins, cells[:, :, t], value), where(wins, t, best), seen | real[t]
-        return window, cells, real, best[:, :, None]
+        return _maximum(a, *self._windows(a.shape))
 
     def frozen(self, *inputs: Array, wrt: int = 0) -> WindowSum:
         """A wire from the winner, weights 1/n to n tied winners, or the average over the same windows."""
         (a,) = inputs
         if self.frozen_as == "average":
-            return _average(a, self._window(a.shape), ceil=self.ceil, count_include_pad=False)
+            window, positions = self._windows(a.shape)
+            return _average(a, window, positions, window.real(a, positions))
         return self.tangent(a)
 
     def tangent(self, *inputs: Array, wrt: int = 0) -> WindowSum:
         """The winner's wire: what the maximum's derivative is where it has one."""
         (a,) = inputs
-        xp = namespace(a)
-        window, cells, real, best = self._first_maximum(a)
-        taps = xp.arange(window.taps).reshape((-1,) + (1,) * (a.ndim - 2))
-        if self.ties == "first":
-            return WindowSum(window, cells.shape[3:], ones((1,), a), live=taps == best)
-        top = xp.take_along_axis(cells, best, axis=2)
-        if isinstance(self.ties, Near):
-            slack = number(self.ties.rtol, a) * xp.maximum(abs(cells), abs(top))
-            near = real & (top - cells <= slack)
-            return WindowSum(window, cells.shape[3:], ones((1,), a), live=taps == near.argmax(axis=2)[:, :, None])
-        tied = real & (cells == top)
-        n = like(tied.sum(axis=2), a)
-        share = divide(ones(n.shape, n), n)
-        return WindowSum(window, cells.shape[3:], share, live=tied, shares=share)
+        return _winners(a, *self._windows(a.shape), self.ties)
 
 
 class GlobalAvgPool(Layer):
@@ -277,6 +293,81 @@ class GlobalMaxPool(Layer):
     def tangent(self, *inputs: Array, wrt: int = 0) -> WindowSum:
         """As for MaxPool."""
         return self._pool(inputs[0].shape).tangent(*inputs)
+
+
+def _bins(size: int | Sequence[int | None] | None, shape: Shape, name: str) -> Bins:
+    """Bin i of `size` over n cells covers floor(i n / size) to ceil((i + 1) n / size); None is a bin for each cell."""
+    spatial = _spatial(shape, name)
+    if 0 in spatial:
+        raise ShapeError(f"{name}: an input of shape {shape} has an empty spatial axis")
+    each: Sequence[Any] = size if isinstance(size, Sequence) else (size,) * len(spatial)
+    kept = [n if s is None else s for s, n in zip(each, spatial, strict=False)]
+    sizes = axes_tuple([*kept, *each[len(spatial) :]], len(spatial), f"{name}: size", 1)
+    return Bins([[(i * n // s, -(-(i + 1) * n // s)) for i in range(s)] for s, n in zip(sizes, spatial, strict=True)])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AdaptiveAvgPool(Layer):
+    """The mean of each of `size` windows that together cover the input, and overlap where they do not divide it.
+
+    `size` is an int, or one a spatial axis, of which None keeps the axis. Window i of s over n cells covers
+    those from floor(i n / s) up to ceil((i + 1) n / s), as torch has it.
+    """
+
+    size: int | Sequence[int | None] | None
+
+    def check(self, *shapes: Shape) -> None:
+        """There is a size for each spatial axis."""
+        _bins(self.size, shapes[0], "AdaptiveAvgPool")
+
+    def forward(self, *inputs: Array) -> Array:
+        """The means."""
+        return self.frozen(*inputs).forward(*inputs)
+
+    def frozen(self, *inputs: Array, wrt: int = 0) -> WindowSum:
+        """Weight 1/n_k over each window."""
+        (a,) = inputs
+        bins = _bins(self.size, a.shape, "AdaptiveAvgPool")
+        return _average(a, bins, bins.positions, bins.real(a, bins.positions))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AdaptiveMaxPool(Layer):
+    """The maximum of each of `size` windows, as for AdaptiveAvgPool. `ties` and `frozen_as` as for MaxPool."""
+
+    size: int | Sequence[int | None] | None
+    ties: Literal["first", "shared"] | Near = "first"
+    frozen_as: Literal["winner", "average"] = "winner"
+
+    def __post_init__(self) -> None:
+        _check_options(self)
+
+    @property
+    def wire(self) -> bool:
+        """As for MaxPool."""
+        return self.frozen_as == "winner"
+
+    def check(self, *shapes: Shape) -> None:
+        """There is a size for each spatial axis."""
+        _bins(self.size, shapes[0], "AdaptiveMaxPool")
+
+    def forward(self, *inputs: Array) -> Array:
+        """The maxima."""
+        (a,) = inputs
+        bins = _bins(self.size, a.shape, "AdaptiveMaxPool")
+        return _maximum(a, bins, bins.positions)
+
+    def frozen(self, *inputs: Array, wrt: int = 0) -> WindowSum:
+        """As for MaxPool."""
+        if self.frozen_as == "average":
+            return AdaptiveAvgPool(self.size).frozen(*inputs)
+        return self.tangent(*inputs)
+
+    def tangent(self, *inputs: Array, wrt: int = 0) -> WindowSum:
+        """As for MaxPool."""
+        (a,) = inputs
+        bins = _bins(self.size, a.shape, "AdaptiveMaxPool")
+        return _winners(a, bins, bins.positions, self.ties)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,16 +1,20 @@
-"""Layers that only route: each output is one input, a copy of one, or nothing."""
+"""Layers that only route: each output is one input, a copy of one, or nothing; and resizing, which also blends."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..arrays import Array, namespace, total, zeros
+from ..arrays import Array, like, namespace, ones, total, zeros
 from ..errors import ShapeError
-from .base import Shape, Wires, axes_tuple
-from .merge import sample_axes
-from .window import pairs
+from .base import Layer, Linear, Shape, Wires, axes_tuple, sample_axes
+from .window import Bins, pairs
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 
 class Flatten(Wires):
@@ -212,3 +216,210 @@ class Upsample(Wires):
         factors = self._factors(shape)
         blocks = [part for n, factor in zip(shape[2:], factors, strict=True) for part in (n, factor)]
         return total(s.reshape(*shape[:2], *blocks), range(3, 3 + 2 * len(factors), 2))
+
+
+def _to_space(x: Array, block: int, mode: str) -> Array:
+    """Channels (block, ..., C) in mode "DCR", (C, block, ...) in "CRD", each block spread over its cell."""
+    n, size, blocks = x.ndim - 2, x.shape[2:], (block,) * (x.ndim - 2)
+    channels = x.shape[1] // block**n
+    parts, c, b = ((*blocks, channels), n + 1, 1) if mode == "DCR" else ((channels, *blocks), 1, 2)
+    x = x.reshape(len(x), *parts, *size)
+    x = x.transpose(0, c, *(axis for i in range(n) for axis in (n + 2 + i, b + i)))
+    return x.reshape(len(x), channels, *(side * block for side in size))
+
+
+def _to_depth(x: Array, block: int, mode: str) -> Array:
+    """The transpose of `_to_space`, which is also its inverse."""
+    n, channels = x.ndim - 2, x.shape[1]
+    size = tuple(side // block for side in x.shape[2:])
+    x = x.reshape(len(x), channels, *(part for side in size for part in (side, block)))
+    cells, blocks = range(2, 2 * n + 2, 2), range(3, 2 * n + 2, 2)
+    x = x.transpose((0, *blocks, 1, *cells) if mode == "DCR" else (0, 1, *blocks, *cells))
+    return x.reshape(len(x), channels * block**n, *size)
+
+
+def _check_block(layer: DepthToSpace | SpaceToDepth) -> None:
+    name = type(layer).__name__
+    axes_tuple(layer.block, 1, f"{name}: block", 1)
+    if layer.mode not in ("DCR", "CRD"):
+        raise ShapeError(f'{name}: mode={layer.mode!r}, need "DCR" or "CRD"')
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DepthToSpace(Wires):
+    """Channels moved into blocks of cells, `block` along each spatial axis, as ONNX has it.
+
+    The channels are ordered (block, ..., C) in mode "DCR", (C, block, ...) in mode "CRD" (torch's pixel shuffle).
+    """
+
+    block: int
+    mode: Literal["DCR", "CRD"] = "DCR"
+
+    def __post_init__(self) -> None:
+        _check_block(self)
+
+    def check(self, *shapes: Shape) -> None:
+        """The channels divide into blocks."""
+        (shape,) = shapes
+        if len(shape) < 3 or shape[1] % self.block ** (len(shape) - 2):
+            raise ShapeError(f"DepthToSpace: the channels of an input of shape {shape} are no blocks of {self.block}")
+
+    def route(self, x: Array) -> Array:
+        """Channels to cells."""
+        return _to_space(x, self.block, self.mode)
+
+    def route_back(self, s: Array, shape: Shape) -> Array:
+        """Cells to channels."""
+        return _to_depth(s, self.block, self.mode)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SpaceToDepth(Wires):
+    """Blocks of cells moved into channels: the inverse of DepthToSpace."""
+
+    block: int
+    mode: Literal["DCR", "CRD"] = "DCR"
+
+    def __post_init__(self) -> None:
+        _check_block(self)
+
+    def check(self, *shapes: Shape) -> None:
+        """The spatial axes divide into blocks."""
+        (shape,) = shapes
+        if len(shape) < 3 or any(n % self.block for n in shape[2:]):
+            raise ShapeError(f"SpaceToDepth: an input of shape {shape} does not divide into blocks of {self.block}")
+
+    def route(self, x: Array) -> Array:
+        """Cells to channels."""
+        return _to_depth(x, self.block, self.mode)
+
+    def route_back(self, s: Array, shape: Shape) -> Array:
+        """Channels to cells."""
+        return _to_space(s, self.block, self.mode)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stencil(Linear):
+    """z_k = sum_t w_tk a_tk over the cells of bin k, each with a weight of its own (what Resize freezes to)."""
+
+    bins: Bins
+    weight: Array
+    bias: None = field(default=None, init=False)
+
+    def linear(self, x: Array, w: Array) -> Array:
+        """The weighted sum of each bin."""
+        return total(self.bins.gather(x, self.bins.positions) * w, (2,))
+
+    def adjoint(self, s: Array, w: Array, shape: Shape) -> Array:
+        """w_tk s_k to each cell."""
+        return self.bins.scatter(s[:, :, None] * w, shape)
+
+
+COORDINATES = ("half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel")
+ROUNDINGS: Mapping[str, Callable[[Fraction], int]] = {
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round_prefer_floor": lambda x: math.ceil((2 * x - 1) / 2),
+    "round_prefer_ceil": lambda x: math.floor((2 * x + 1) / 2),
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Resize(Layer):
+    """The spatial axes resampled, one after the other, as ONNX and torch define it.
+
+    Output i of an axis reads the input at the coordinate x that `coordinates` says, with n cells resized to m, and
+    scale = m / n unless it is given:
+
+    * "half_pixel": x = (i + 1/2) / scale - 1/2; "pytorch_half_pixel" is the same, but 0 if m = 1
+    * "align_corners": x = i (n - 1) / (m - 1), 0 if m = 1
+    * "asymmetric": x = i / scale
+
+    Beyond the first and last cell it reads that cell. Weights are computed in rationals.
+
+    Parameters
+    ----------
+    size : int, or one a spatial axis; this or
+    scale : number, or one a spatial axis, with m = floor(n scale)
+    mode : "linear": the two cells around x, in proportion to their nearness (one where x falls on it);
+        "nearest": one cell, a wire
+    coordinates : as above
+    rounding : for "nearest", how x becomes a cell: "floor", "ceil", or the nearest, "round_prefer_floor" or
+        "round_prefer_ceil" where two are equally near
+    """
+
+    size: int | Sequence[int] | None = None
+    scale: float | Fraction | Sequence[float | Fraction] | None = None
+    mode: Literal["linear", "nearest"] = "linear"
+    coordinates: Literal["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"] = "half_pixel"
+    rounding: Literal["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"] = "floor"
+
+    def __post_init__(self) -> None:
+        if (self.size is None) == (self.scale is None):
+            raise ShapeError(f"Resize: size={self.size!r} and scale={self.scale!r}: need one of the two")
+        for name, words in (("mode", ("linear", "nearest")), ("coordinates", COORDINATES), ("rounding", ROUNDINGS)):
+            if getattr(self, name) not in words:
+                raise ShapeError(f"Resize: {name}={getattr(self, name)!r}, need one of {', '.join(words)}")
+
+    @property
+    def wire(self) -> bool:
+        """Whether each output is one cell."""
+        return self.mode == "nearest"
+
+    def check(self, *shapes: Shape) -> None:
+        """There are spatial axes, a size or scale for each, and something left."""
+        self._sizes(shapes[0])
+
+    def _sizes(self, shape: Shape) -> list[tuple[int, int, Fraction]]:
+        """For each spatial axis the cells before and after, and how far apart the latter lie in the former."""
+        from fractions import Fraction
+
+        count = len(shape) - 2
+        if count < 1 or 0 in shape[2:]:
+            raise ShapeError(f"Resize: input has shape {shape}, need (batch, channels, size, ...) with no empty axis")
+        if self.size is not None:
+            sizes = axes_tuple(self.size, count, "Resize: size", 1)
+            return [(n, m, Fraction(n, m)) for n, m in zip(shape[2:], sizes, strict=True)]
+        scales: tuple[Any, ...] = tuple(self.scale) if isinstance(self.scale, Sequence) else (self.scale,) * count
+        if len(scales) != count or any(not isinstance(s, Real) or not 0 < float(s) < math.inf for s in scales):
+            raise ShapeError(f"Resize: scale={self.scale!r}: need a number, or one for each of {count} axes, > 0")
+        made = [
+            (n, math.floor(n * scale), 1 / Fraction(*scale.as_integer_ratio()))
+            for n, scale in zip(shape[2:], scales, strict=True)
+        ]
+        if any(m < 1 for _, m, _ in made):
+            raise ShapeError(f"Resize: scale={self.scale!r} leaves nothing of an input of shape {shape}")
+        return made
+
+    def _cells(self, n: int, m: int, step: Fraction) -> Iterator[tuple[int, list[Fraction]]]:
+        """For each output of an axis the first cell that it reads, and the weights from there on."""
+        from fractions import Fraction
+
+        for i in range(m):
+            if m == 1 and self.coordinates in ("align_corners", "pytorch_half_pixel"):
+                x = Fraction(0)
+            elif self.coordinates == "align_corners":
+                x = Fraction(i * (n - 1), m - 1)
+            else:
+                x = i * step if self.coordinates == "asymmetric" else ((2 * i + 1) * step - 1) / 2
+            x = min(max(x, Fraction(0)), Fraction(n - 1))
+            first = math.floor(x) if self.mode == "linear" else ROUNDINGS[self.rounding](x)
+            beyond = x - first if self.mode == "linear" else Fraction(0)
+            yield first, [1 - beyond, beyond] if beyond else [1 - beyond]
+
+    def forward(self, *inputs: Array) -> Array:
+        """The resampled cells."""
+        return self.frozen(*inputs).forward(*inputs)
+
+    def frozen(self, *inputs: Array, wrt: int = 0) -> Stencil:
+        """The weights, whose product over the axes sums to 1 for each output."""
+        (a,) = inputs
+        axes = [list(self._cells(*sizes)) for sizes in self._sizes(a.shape)]
+        bins = Bins([[(first, first + len(w)) for first, w in cells] for cells in axes])
+        weight = ones((1,) * (2 * len(axes)), a)
+        for axis, (side, cells) in enumerate(zip(bins.sides, axes, strict=True)):
+            shape = [1] * weight.ndim
+            shape[axis], shape[axis + len(axes)] = side, len(cells)
+            rows = [[w[t] if t < len(w) else 0 for _, w in cells] for t in range(side)]
+            weight = weight * like(rows, a).reshape(shape)
+        return Stencil(bins, weight.reshape(bins.taps, *bins.positions))

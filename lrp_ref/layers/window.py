@@ -63,7 +63,7 @@ class Window:
             count = (-(-room // stride) if ceil else room // stride) + 1
             if ceil and (count - 1) * stride >= before + n:
                 count -= 1
-            if room < 0 or count < 1:
+            if count < 1:
                 raise ShapeError(
                     f"a window of span {self.span} does not fit into {tuple(size)} + padding {self.padding}"
                 )
@@ -129,6 +129,60 @@ class Window:
                 for start, p, stride in zip(starts, positions, self.stride, strict=True)
             )
             yield (slice(None), slice(None), *spatial)
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Windows with bounds of their own: on each spatial axis, bin i covers the cells start_i to stop_i - 1.
+
+    Read as a :class:`Window` is, with as many taps as the longest bin has: a tap beyond its bin's end reads 0,
+    and nothing is ever added there.
+    """
+
+    bounds: Sequence[Sequence[tuple[int, int]]]
+
+    @property
+    def positions(self) -> Shape:
+        """How many bins there are, per axis."""
+        return tuple(map(len, self.bounds))
+
+    @property
+    def sides(self) -> Shape:
+        """Cells of the longest bin, per axis."""
+        return tuple(max(stop - start for start, stop in bins) for bins in self.bounds)
+
+    @property
+    def taps(self) -> int:
+        """Cells under the longest bin."""
+        return math.prod(self.sides)
+
+    def gather(self, x: Array, positions: Shape) -> Array:
+        """(N, C, *size) -> (N, C, taps, *positions): the cells of each bin."""
+        for axis, side, bins in zip(itertools.count(2, 2), self.sides, self.bounds, strict=False):
+            cells = zeros((*x.shape[:axis], side, len(bins), *x.shape[axis + 1 :]), x)
+            before = (slice(None),) * axis
+            for i, (start, stop) in enumerate(bins):
+                cells[(*before, slice(stop - start), i)] = x[(*before, slice(start, stop))]
+            x = cells  # (N, C, taps, positions, ..., taps, positions) so far
+        apart = (0, 1, *range(2, x.ndim, 2), *range(3, x.ndim, 2))
+        return x.transpose(apart).reshape(*x.shape[:2], self.taps, *positions)
+
+    def scatter(self, cells: Array, shape: Shape) -> Array:
+        """(N, C, taps, *positions) -> `shape` = (N, C, *size): each tap added to the cell that it reads."""
+        n = len(self.bounds)
+        x = cells.reshape(*cells.shape[:2], *self.sides, *cells.shape[3:])
+        x = x.transpose(0, 1, *(axis for i in range(2, 2 + n) for axis in (i, i + n)))
+        for axis, size, bins in zip(range(2 * n, 0, -2), shape[:1:-1], self.bounds[::-1], strict=True):
+            whole = zeros((*x.shape[:axis], size, *x.shape[axis + 2 :]), x)
+            before = (slice(None),) * axis
+            for i, (start, stop) in enumerate(bins):
+                whole[(*before, slice(start, stop))] += x[(*before, slice(stop - start), i)]
+            x = whole
+        return x
+
+    def real(self, a: Array, positions: Shape) -> Array:
+        """(taps, *positions) booleans: whether the tap reads a cell of its bin."""
+        return self.gather(ones((1, 1, *a.shape[2:]), a), positions)[0, 0] != 0
 
 
 def pairs(padding: Padding, count: int, what: str) -> tuple[tuple[int, int], ...]:

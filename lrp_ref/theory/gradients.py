@@ -7,6 +7,7 @@ from typing import Any
 from ..arrays import Array, like, number
 from ..errors import GraphError
 from ..graph import Graph
+from ..rules import Gradient
 from ..targets import as_target
 
 
@@ -34,9 +35,7 @@ def gradient(graph: Graph, x: Array, target: Any = None) -> Array:
         if node.name not in slope:
             continue
         inputs = [a[source] for source in node.inputs]
-        tangent, joined = node.layer.tangent(*inputs), node.layer.join(*inputs)
-        weight, _ = tangent.parameters(joined)
-        parts = node.layer.split(tangent.adjoint(slope[node.name], weight, joined.shape), [i.shape for i in inputs])
+        parts, _ = Gradient().back(node.layer, inputs, slope[node.name])
         for source, part in zip(node.inputs, parts, strict=True):
             slope[source] = slope[source] + part if source in slope else part
     name = graph.inputs[0]

@@ -1,0 +1,1 @@
+"""Networks of other libraries as graphs: one reader a library, each imported when it is asked for."""
