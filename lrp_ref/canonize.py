@@ -119,11 +119,24 @@ def _until_still(graph: Graph, steps: Sequence[Callable[[Graph], Graph]]) -> Gra
 
 def identity_dropped(graph: Graph) -> Graph:
     """Without the layers that do nothing: Identity and Dropout."""
-    for name in _named(graph, Identity):
-        source = _node(graph, name).inputs[0]
-        if name not in graph.outputs or source not in {*graph.inputs, *graph.outputs}:
-            graph = _without(graph, name, f"{name} dropped")
-    return graph
+    outputs, source = list(graph.outputs), dict[str, str]()
+    for node in graph.nodes:
+        if isinstance(node.layer, Identity):
+            before = source.get(node.inputs[0], node.inputs[0])
+            if node.name not in outputs or before not in {*graph.inputs, *outputs}:
+                source[node.name] = before
+                outputs = [before if output == node.name else output for output in outputs]
+    if not source:
+        return graph
+    kept = [node for node in graph.nodes if node.name not in source]
+    aliases = {**graph.aliases, **{name: name for name in source}}
+    return dataclasses.replace(
+        graph,
+        nodes=[Node(node.name, node.layer, *(source.get(name, name) for name in node.inputs)) for node in kept],
+        outputs=tuple(dict.fromkeys(outputs)),
+        aliases={alias: source.get(of, of) for alias, of in aliases.items()},
+        notes=(*graph.notes, *(f"{name} dropped" for name in source)),
+    )
 
 
 def output_stripped(graph: Graph) -> Graph:
@@ -245,11 +258,15 @@ def _node(graph: Graph, name: str) -> Node:
 
 
 def _readers(graph: Graph) -> Mapping[str, list[Node]]:
-    """For each tensor the nodes that read it."""
+    """For each tensor the nodes that read it; kept with the graph, which does not change."""
+    kept: Mapping[str, list[Node]] | None = graph.__dict__.get("_readers")
+    if kept is not None:
+        return kept
     readers: dict[str, list[Node]] = {name: [] for name in [*graph.inputs, *(node.name for node in graph.nodes)]}
     for node in graph.nodes:
         for source in node.inputs:
             readers[source].append(node)
+    graph.__dict__["_readers"] = readers
     return readers
 
 

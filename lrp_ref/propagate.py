@@ -177,7 +177,7 @@ def _plain(value: Any) -> Any:
 
 def is_number(value: Any) -> bool:
     """Whether a parameter is a finite real number (an exact rational is one)."""
-    if isinstance(value, (bool, str)):
+    if isinstance(value, bool) or hasattr(value, "__len__"):  # neither text nor an array
         return False
     try:
         return math.isfinite(float(value))

@@ -153,12 +153,24 @@ def elementwise() -> list[Case]:
         C("Softmax channels", "Softmax", n("Softmax", "x", axis=1), opsets=FROM13),
         C("Dropout", "Dropout", n("Dropout", "x")),
         C("Dropout ratio", "Dropout", n("Dropout", "x", ratio=0.3), opsets=OLD),
-        C("Dropout inputs", "Dropout", n("Dropout", "x r t"), constants={"r": np.float32(0.3), "t": np.array(False)}, opsets=FROM13),
+        C(
+            "Dropout inputs",
+            "Dropout",
+            n("Dropout", "x r t"),
+            constants={"r": np.float32(0.3), "t": np.array(False)},
+            opsets=FROM13,
+        ),
         C("Cast", "Identity", n("Cast", "x", to=TensorProto.FLOAT), dtypes=("float32",)),
         C("Cast to half", "Identity", n("Cast", "x", to=TensorProto.FLOAT16), dtypes=("float32",)),
         C("BatchNormalization", "BatchNorm", n("BatchNormalization", "x s b m v", epsilon=1e-3), constants=STATISTICS),
-        C("BatchNormalization rows", "BatchNorm", n("BatchNormalization", "x s b m v"), constants=STATISTICS, shape=(2, 3)),
-    ]  # fmt: skip
+        C(
+            "BatchNormalization rows",
+            "BatchNorm",
+            n("BatchNormalization", "x s b m v"),
+            constants=STATISTICS,
+            shape=(2, 3),
+        ),
+    ]
     for pattern, kind in (("Sigmoid", "SiLU"), ("HardSigmoid", "HardSwish")):
         attributes = {"alpha": 1 / 6} if kind == "HardSwish" else {}
         for order in ("x g", "g x"):
@@ -205,17 +217,43 @@ def linear() -> list[Case]:
         C("Conv 1-D", "Conv", n("Conv", "x w", strides=[2]), constants={"w": numbers(4, 3, 3)}, shape=LINE),
         C("Conv 3-D", "Conv", n("Conv", "x w", pads=[1] * 6), constants={"w": numbers(4, 3, 3, 2, 3)}, shape=BLOCK),
         C("Gemm", "Dense", n("Gemm", "x w b"), constants={"w": numbers(5, 4), "b": numbers(4)}, shape=ROWS),
-        C("Gemm transB", "Dense", n("Gemm", "x w b", transB=1), constants={"w": numbers(4, 5), "b": numbers(4)}, shape=ROWS),
-        C("Gemm alpha beta", "Dense", n("Gemm", "x w b", alpha=0.5, beta=2.5), constants={"w": numbers(5, 4), "b": numbers(1, 4)}, shape=ROWS),
+        C(
+            "Gemm transB",
+            "Dense",
+            n("Gemm", "x w b", transB=1),
+            constants={"w": numbers(4, 5), "b": numbers(4)},
+            shape=ROWS,
+        ),
+        C(
+            "Gemm alpha beta",
+            "Dense",
+            n("Gemm", "x w b", alpha=0.5, beta=2.5),
+            constants={"w": numbers(5, 4), "b": numbers(1, 4)},
+            shape=ROWS,
+        ),
         C("Gemm scalar C", "Dense", n("Gemm", "x w b"), constants={"w": numbers(5, 4), "b": numbers(1)}, shape=ROWS),
         C("Gemm C of no axes", "Dense", n("Gemm", "x w b"), constants={"w": numbers(5, 4), "b": c}, shape=ROWS),
         C("Gemm (1, 1) C", "Dense", n("Gemm", "x w b"), constants={"w": numbers(5, 4), "b": numbers(1, 1)}, shape=ROWS),
         C("Gemm without C", "Dense", n("Gemm", "x w"), constants={"w": numbers(5, 4)}, shape=ROWS),
         C("MatMul", "Dense", n("MatMul", "x w"), constants={"w": numbers(5, 4)}, shape=ROWS),
         C("MatMul 3-D", "Dense", n("MatMul", "x w"), constants={"w": numbers(9, 4)}, shape=LINE),
-        C("MatMul Add", "Dense Add", n("MatMul", "x w", "z"), n("Add", "z b"), constants={"w": numbers(9, 4), "b": numbers(4)}, shape=LINE),
-        C("weight transposed first", "Dense", n("Transpose", "w", "t", perm=[1, 0]), n("MatMul", "x t"), constants={"w": numbers(4, 5)}, shape=ROWS),
-    ]  # fmt: skip
+        C(
+            "MatMul Add",
+            "Dense Add",
+            n("MatMul", "x w", "z"),
+            n("Add", "z b"),
+            constants={"w": numbers(9, 4), "b": numbers(4)},
+            shape=LINE,
+        ),
+        C(
+            "weight transposed first",
+            "Dense",
+            n("Transpose", "w", "t", perm=[1, 0]),
+            n("MatMul", "x t"),
+            constants={"w": numbers(4, 5)},
+            shape=ROWS,
+        ),
+    ]
     return cases
 
 
@@ -306,13 +344,31 @@ def shapes() -> list[Case]:
         C("Gather one", "Slice", n("Gather", "x i", axis=1), constants={"i": ints(1)}),
         C("Slice", "Slice Slice", n("Slice", "x s e a t"), constants=cut),
         C("Slice without axes", "Slice", n("Slice", "x s e"), constants={"s": ints(0, 1), "e": ints(2**63 - 1, 3)}),
-        C("Slice nothing off", "Identity", n("Slice", "x s e a"), constants={"s": ints(0), "e": ints(2**63 - 1), "a": ints(2)}),
+        C(
+            "Slice nothing off",
+            "Identity",
+            n("Slice", "x s e a"),
+            constants={"s": ints(0), "e": ints(2**63 - 1), "a": ints(2)},
+        ),
         C("Slice beyond", "Slice", n("Slice", "x s e a"), constants={"s": ints(-100), "e": ints(100), "a": ints(2)}),
         C("Pad", "Pad", n("Pad", "x p"), constants={"p": ints(0, 0, 1, 2, 0, 0, 0, 3)}),
         C("Pad value", "Pad", n("Pad", "x p v"), constants={"p": ints(0, 1, 1, 2, 0, 0, 0, 3), "v": np.float32(0)}),
         C("Pad axes", "Pad", n("Pad", "x p - a"), constants={"p": ints(1, 0, 2, 1), "a": ints(-1, 2)}, opsets=FROM18),
-        C("Squeeze", "GlobalAvgPool Squeeze", n("GlobalAveragePool", "x", "p"), n("Squeeze", "p", axes=[2, -1]), opsets=OLD),
-        C("Squeeze input", "GlobalAvgPool Squeeze", n("GlobalAveragePool", "x", "p"), n("Squeeze", "p a"), constants={"a": ints(2, -1)}, opsets=FROM13),
+        C(
+            "Squeeze",
+            "GlobalAvgPool Squeeze",
+            n("GlobalAveragePool", "x", "p"),
+            n("Squeeze", "p", axes=[2, -1]),
+            opsets=OLD,
+        ),
+        C(
+            "Squeeze input",
+            "GlobalAvgPool Squeeze",
+            n("GlobalAveragePool", "x", "p"),
+            n("Squeeze", "p a"),
+            constants={"a": ints(2, -1)},
+            opsets=FROM13,
+        ),
         C("Squeeze all", "GlobalAvgPool Squeeze", n("GlobalAveragePool", "x", "p"), n("Squeeze", "p")),
         C("Squeeze nothing", "Identity", n("Squeeze", "x")),
         C("Unsqueeze", "Unsqueeze Unsqueeze", n("Unsqueeze", "x", axes=[1, -1]), opsets=OLD),
@@ -320,7 +376,7 @@ def shapes() -> list[Case]:
         C("DepthToSpace", "DepthToSpace", n("DepthToSpace", "x", blocksize=2), shape=(2, 8, 3, 2)),
         C("DepthToSpace CRD", "DepthToSpace", n("DepthToSpace", "x", blocksize=2, mode="CRD"), shape=(2, 8, 3, 2)),
         C("SpaceToDepth", "SpaceToDepth", n("SpaceToDepth", "x", blocksize=2), shape=(2, 3, 4, 6)),
-    ]  # fmt: skip
+    ]
     parts = {"outputs": "p q"}
     cases += [
         C("Split attribute", "Slice Slice", n("Split", "x", "p q", axis=3, split=[3, 4]), opsets=OLD, **parts),

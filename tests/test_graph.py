@@ -283,6 +283,10 @@ def test_one_array_for_two_inputs():
         two_and_two().forward(X)
 
 
+def test_samples_may_be_single_numbers():
+    assert chain(ReLU()).forward(np.array([1.0, -1.0]))["0.relu"].tolist() == [1, 0]
+
+
 def test_a_dict_for_one_input():
     same(residual().forward({"input": X}), residual().forward(X))
     with pytest.raises(GraphError, match=r"inputs \['x'\] were given"):

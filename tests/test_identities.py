@@ -68,12 +68,6 @@ def parts(back):
     return (R_in, absorbed.bias, absorbed.stabilizer, absorbed.unclaimed)
 
 
-def combined(*weighted):
-    """sum of factor * (R_in and the books), as one tuple of arrays."""
-    return [sum(factor * part for (factor, _), part in zip(weighted, column, strict=True))
-            for column in zip(*(parts(back) for _, back in weighted), strict=True)]  # fmt: skip
-
-
 # --- small dense layers with values of both signs and zeros
 
 SMALL = st.builds(F, st.integers(-6, 6), st.sampled_from([1, 2, 3, 8]))
@@ -588,8 +582,8 @@ def test_6_alpha_beta_is_alpha_times_z_plus_minus_beta_times_it_of_the_negated_l
     rule = lrp.AlphaBeta(alpha=alpha, **options)
     up, down = one.back(lrp.ZPlus(**options)), one.but(W=-one.W, b=-one.b).back(lrp.ZPlus(**options))
     alpha, beta = lrp.exact([alpha, rule.beta])
-    for got, expected in zip(parts(one.back(rule)), combined((alpha, up), (-beta, down)), strict=True):
-        assert equal(got, expected)
+    for got, one_part, other in zip(*map(parts, (one.back(rule), up, down)), strict=True):
+        assert equal(got, alpha * one_part - beta * other)
 
 
 @given(one=layers())

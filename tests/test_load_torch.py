@@ -476,7 +476,7 @@ def test_operators(name):
 def test_every_operator_is_tested():
     read = set().union(*(case(name)[1] for name in CASES))
     read |= {"conv1d", "conv3d", "conv_transpose1d", "conv_transpose3d", "max_pool1d", "avg_pool1d"}  # in the networks
-    assert set(loader.OPERATORS) - read == {"_to_copy", "alias", "t"}
+    assert set(loader.OPERATORS) - read <= {"_to_copy", "alias", "t"}  # in what is refused, or by the version of torch
 
 
 def test_what_is_changed_in_place_is_followed():
@@ -555,6 +555,7 @@ def test_training_mode_half_precision_and_copies():
     assert graph.nodes[0].layer.weight.dtype == np.float32
     assert (half.weight.float().detach().numpy() == graph.nodes[0].layer.weight.T).all()
     assert list(graph.notes) == ["parameters in torch.bfloat16 were converted to float32, their values unchanged"]
+    from_torch(nn.ReLU().eval(), x.half())
 
 
 def test_a_wrong_graph_is_refused(monkeypatch):

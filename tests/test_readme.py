@@ -8,7 +8,8 @@ import lrp_ref as lrp
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-def test_the_blocks_run():
+def test_the_blocks_run(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parent.parent)
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len(blocks) >= 5
     scope = {}

@@ -644,10 +644,19 @@ def test_inputs_outside_the_box_are_counted_and_the_worst_is_named(to):
     ]
 
 
-def test_inputs_outside_the_box_by_rounding_are_not_reported():
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inputs_outside_the_box_by_rounding_are_not_reported(dtype):
+    eps = np.finfo(dtype).eps
+    for x, high, low in ((1 + eps, 1, 0), (-1, 0, -1 + eps / 2), (1 + 7 * eps, 1, 0)):
+        box_dealt(lrp.ZBox(low=low, high=high), np.full((1, 2, 3), x, dtype=dtype))
+    with pytest.warns(UserWarning, match="6 input values lie beyond high"):
+        box_dealt(lrp.ZBox(low=0, high=1), np.full((1, 2, 3), 1 + 9 * eps, dtype=dtype))
+
+
+def test_bounds_are_rounded_to_the_type_of_the_inputs_and_in_exact_arithmetic_are_what_they_are():
     third = np.float32(1) / np.float32(3)
     x = np.full((1, 2, 3), third)
-    box_dealt(lrp.ZBox(low=0, high=1 / 3), x)  # float32(1/3) > 1/3
+    box_dealt(lrp.ZBox(low=0, high=1 / 3), x)
     assert float(third) > 1 / 3
     with pytest.warns(UserWarning, match="6 input values lie beyond high, the worst by 9.93e-09"):
         box_dealt(lrp.ZBox(low=0, high=1 / 3), lrp.exact(x))
@@ -731,6 +740,11 @@ BAD = {
     "epsilon text": (lambda: lrp.Norm(epsilon="1"), r"Norm: epsilon='1', need a finite number >= 0"),
     "epsilon truth": (lambda: lrp.Norm(epsilon=True), r"Norm: epsilon=True, need a finite number >= 0"),
     "epsilon None": (lambda: lrp.WSquare(epsilon=None), r"WSquare: epsilon=None, need a finite number >= 0"),
+    "epsilon array": (lambda: lrp.Norm(epsilon=np.array(1.0)), r"Norm: epsilon=array\(1.\), need a finite number >= 0"),
+    "epsilon array of one": (
+        lambda: lrp.Norm(epsilon=np.ones(1)),
+        r"Norm: epsilon=array\(\[1.\]\), need a finite numb",
+    ),
     "epsilon complex": (lambda: lrp.Norm(epsilon=1j), r"Norm: epsilon=1j, need a finite number >= 0"),
     "stabilizer": (lambda: lrp.Zero(stabilizer="signed"), r"Zero: stabilizer='signed', need a stabilizer such as Sig"),
     "stabilizer's class": (lambda: lrp.Zero(stabilizer=lrp.Signed), r"Zero: stabilizer=<class .*, need a stabilizer"),

@@ -8,7 +8,7 @@ so that weights behind them find their inputs where Keras has them.
 from __future__ import annotations
 
 import json
-import math
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -80,8 +80,8 @@ def from_keras(model: Any, *, canonize: bool = True, check: bool = True) -> Grap
         a file is read with Keras' safe mode, without its optimizer, and refused before that if it holds Lambda layers
         or names code that is not Keras' own
     canonize : fold batch norms and scales, drop identities, strip a final softmax; see :func:`lrp_ref.canonize`
-    check : run both on a random batch, and refuse a graph whose outputs differ by more than 1e-5 (float32) or 1e-12
-        (float64) of the greatest
+    check : run both on a random batch, and refuse a graph whose outputs differ by more than 1e-5 of the greatest (some
+        backends compute in float32 whatever the model's dtype)
 
     Returns
     -------
@@ -106,14 +106,12 @@ def from_keras(model: Any, *, canonize: bool = True, check: bool = True) -> Grap
     graph = reader.graph(program)
     if check:
         rng = np.random.default_rng(0)
-        dtype = str(model.compute_dtype).replace("bfloat16", "float32").replace("float16", "float32")
-        given = [rng.normal(size=(2, *tensor.shape[1:])).astype(dtype) for tensor in program.inputs]
-        theirs = program(given, training=False)
-        expected = [
-            np.asarray(keras.ops.convert_to_numpy(keras.ops.stop_gradient(y))) for y in keras.tree.flatten(theirs)
-        ]
-        x = {name: reader.held(value) for name, value in zip(graph.inputs, given, strict=True)}
-        agree(graph, x, list(map(reader.held, expected)), bound={"float32": 1e-5, "float64": 1e-12}, framework="Keras")
+        given = [rng.normal(size=(2, *tensor.shape[1:])).astype(np.float32) for tensor in program.inputs]
+        theirs = program(keras.tree.pack_sequence_as(program._inputs_struct, given), training=False)
+        expected = [reader.held(numbers(y)) for y in keras.tree.flatten(theirs)]
+        dtype = np.result_type(*expected)
+        x = {name: reader.held(value).astype(dtype) for name, value in zip(graph.inputs, given, strict=True)}
+        agree(graph, x, expected, bound={"float32": 1e-5, "float64": 1e-5}, framework="Keras")
     return canonized(graph) if canonize else graph
 
 
@@ -121,22 +119,34 @@ def inspect(path: Path) -> None:
     """Refuse a file that is no .keras archive, or would have Keras run code that is not its own."""
     try:
         with zipfile.ZipFile(path) as archive:
+            if archive.getinfo("config.json").file_size > LARGEST_CONFIG:
+                raise LoadError(f"{path}: its config.json is larger than {LARGEST_CONFIG} bytes")
             config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, RecursionError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, RecursionError, OSError) as error:
+        if isinstance(error, LoadError):
+            raise
         raise LoadError(
             f"{path} is no .keras archive ({error}): save the model with model.save('name.keras'), in Keras 3"
         ) from error
-    config.pop("compile_config", None) if isinstance(config, dict) else None
+    if isinstance(config, dict):
+        config.pop("compile_config", None)  # not read: see compile=False
     for part in _parts(config):
         kind, module = part.get("class_name"), part.get("module")
-        if kind in ("Lambda", "__lambda__"):
-            raise LoadError(f"{path} holds a Lambda layer, which is code to be run: build the model without it")
-        if module is not None and str(module).partition(".")[0] != "keras":
+        if kind in CODE:
+            raise LoadError(f"{path} holds a {kind}, which is code to be run: build the model without it")
+        if module is not None and not KERAS.fullmatch(str(module)):
             raise LoadError(
-                f"{path} names {module}.{kind}, which is not Keras' own: load it yourself, and pass the model"
+                f"{path} names {module}.{kind}, which is no layer of Keras: load it yourself, pass the model"
             )
-        if kind == "function" or str(module).startswith("keras.utils"):
-            raise LoadError(f"{path} names the function {part.get('config')!r}, which would be called: pass the model")
+
+
+CODE = ("Lambda", "__lambda__", "function", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+"""What a file may not hold: classes that run what stands in the file, or beside it."""
+KERAS = re.compile(
+    r"keras(\.src)?(\.(activations|constraints|dtype_policies|initializers|layers|models|regularizers)(\.\w+)*)?"
+)
+"""The modules that a file may name."""
+LARGEST_CONFIG = 2**26
 
 
 def _parts(value: Any) -> Iterator[dict[str, Any]]:
@@ -165,7 +175,8 @@ def _functional(model: Any) -> Any:
 
 def _channels_last(program: Any) -> bool:
     """Whether its layers with spatial axes have their channels last; not both."""
-    formats = {layer.data_format for layer in program._flatten_layers() if hasattr(layer, "data_format")}
+    layers = [layer for layer in program._flatten_layers() if type(layer).__name__ != "Flatten"]
+    formats = {layer.data_format for layer in layers if hasattr(layer, "data_format")}
     if len(formats) > 1:
         raise UnsupportedOp(f'model "{program.name}" mixes data formats {sorted(formats)}: build it with one')
     return formats == {"channels_last"}
@@ -283,7 +294,7 @@ class Call:
         return shape[:-1] if self.reader.last else shape[1:]
 
     def constant(self, value: Any, shape: Shape) -> Array:
-        """A constant that broadcasts to (batch, *shape) in Keras, as Scale takes it: scalar, a channel, or a sample's."""
+        """A constant that broadcasts to (batch, *shape), as Scale takes it: scalar, one a channel, or a sample."""
         value = numbers(value)
         padded = self.reader.held(value.reshape((1,) * (1 + len(shape) - value.ndim) + value.shape))[0]
         if padded.size == 1:
@@ -319,17 +330,13 @@ class Call:
 
 
 def numbers(variable: Any) -> Array:
-    """A variable's numbers as an array of floats of its own; half precision as float32."""
-    if hasattr(variable, "numpy") or not isinstance(variable, (np.ndarray, int, float, list, tuple)):
-        import keras
-
-        variable = keras.ops.convert_to_numpy(variable)
-    value = np.array(variable)
-    return value.astype(
-        np.float64
-        if value.dtype.kind in "iub"
-        else np.result_type(value.dtype.name.replace("bfloat16", "float32"), np.float32)
-    )
+    """A variable's or constant's numbers as an array of floats of its own; half precision as float32."""
+    value = getattr(variable, "value", variable)
+    if hasattr(value, "detach"):  # torch's
+        value = value.detach().cpu()
+        value = value.float() if value.is_floating_point() and value.element_size() < 4 else value
+    value = np.array(value)
+    return value.astype(np.float32 if value.dtype.name in ("float16", "bfloat16", "float32") else np.float64)
 
 
 def optional(variable: Any) -> Array | None:
@@ -514,8 +521,15 @@ def max_pool(c: Call, layer: Any, x: Tensor) -> Layer:
 
 def avg_pool(c: Call, layer: Any, x: Tensor) -> Layer:
     """AvgPool, which does not count padding."""
+    import keras
+
     ones = (1,) * len(layer.pool_size)
     pairs = padding(c, x, layer.padding, layer.pool_size, layer.strides, ones)
+    if keras.backend.backend() == "torch" and any(before != after for before, after in pairs):
+        c.refuse(
+            "where 'same' padding is uneven, Keras on torch repeats the border, and on its other backends leaves the "
+            "padding out: run Keras on another backend, or pad evenly"
+        )
     return AvgPool(kernel=layer.pool_size, stride=layer.strides, padding=pairs, count_include_pad=False)
 
 
@@ -589,11 +603,16 @@ def concatenate(c: Call, layer: Any, *inputs: Tensor) -> str:
 
 
 def flatten(c: Call, layer: Any, x: Tensor) -> Chain:
-    """Flatten, in Keras' order."""
-    made = c.to_keras(len(x.shape) + 1)
-    if made:
+    """Flatten, channels last whatever the data format, as Keras has it."""
+    rank = len(x.shape) + 1
+    order = c.to_keras(rank)
+    if layer.data_format == "channels_first" and rank > 2:
+        if c.reader.last:
+            c.refuse("data_format='channels_first' in a model whose other layers are channels-last")
+        order = {"transpose": Transpose(axes=(0, *range(2, rank), 1))}
+    if order:
         c.reader.notes.append(f"{c.name} flattens in Keras' order, channels last: a transpose stands before it")
-    return made | {"": Flatten()}
+    return order | {"": Flatten()}
 
 
 def reshape(c: Call, layer: Any, x: Tensor) -> Chain:
@@ -616,13 +635,10 @@ def rescaling(c: Call, layer: Any, x: Tensor) -> Layer:
 
 def normalization(c: Call, layer: Any, x: Tensor) -> Layer:
     """Scale by the statistics that it was adapted to."""
-    if layer.mean is None:
-        raise LoadError(f'layer "{c.name}" (Normalization) has no statistics: call its adapt(data) first')
     import keras
 
-    floor = keras.config.epsilon()
-    mean, deviation = (numbers(v).astype(np.float64) for v in (layer.mean, keras.ops.sqrt(layer.variance)))
-    deviation = np.maximum(deviation, floor)
+    mean, variance = (numbers(statistic).astype(np.float64) for statistic in (layer.mean, layer.variance))
+    deviation = np.maximum(variance**0.5, keras.config.epsilon())
     weight, bias = (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
     return Scale(weight=c.constant(weight, x.shape), bias=c.constant(bias, x.shape))
 

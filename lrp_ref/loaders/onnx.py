@@ -69,14 +69,14 @@ from ..layers import (
     Unsqueeze,
 )
 from ..text import printable
-from .agree import agree
+from .common import agree
 from .onnx_file import LARGEST, LONGEST_NAME, array, read_model
 from .onnx_own import check_sizes, own_graph
 
 OLDEST_OPSET = 11
 LARGEST_FOLDED = 2**24
 """The most elements that computing with constants may make, beyond those that it reads."""
-LARGEST_SAMPLE = 2**28
+LARGEST_SAMPLE = 2**31
 """The most elements that a tensor may have for one sample, its padding included."""
 LONGEST_SIDE = 2**14
 """The most cells along an axis that an image may be resized to."""
@@ -215,14 +215,7 @@ class Reader:
     def graph(self) -> Graph:
         """The whole file as a graph."""
         model = self.model
-        self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-        from onnx.defs import onnx_opset_version
-
-        if not OLDEST_OPSET <= self.opset <= onnx_opset_version():
-            raise LoadError(
-                f"opset {self.opset}; this reads {OLDEST_OPSET} to {onnx_opset_version()}: "
-                f"convert it with onnx.version_converter"
-            )
+        self._read_opset()
         operators = _operators(model.graph, self.opset)
         self._used = {output for operator in self._needed(operators) for output in operator.outputs}
         inferred = self._with_sizes(model)
@@ -256,9 +249,19 @@ class Reader:
             aliases={alias: name for alias, name in aliases.items() if alias not in names},
         )
 
+    def _read_opset(self) -> None:
+        from onnx.defs import onnx_opset_version
+
+        self.opset = next((o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx")), 0)
+        if not OLDEST_OPSET <= self.opset <= onnx_opset_version():
+            raise LoadError(
+                f"opset {self.opset}; this reads {OLDEST_OPSET} to {onnx_opset_version()}: "
+                f"convert it with onnx.version_converter"
+            )
+
     def as_saved(self, graph: Graph) -> Graph:
         """The graph that lrp_ref saved in the file, with what a check against the file's operators needs."""
-        self.opset = next((o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx")), 0)
+        self._read_opset()
         needed = self._needed(_operators(self.model.graph, self.opset))
         self._used = {output for operator in needed for output in operator.outputs}
         for name, shape, kind in _tensor_types(self._with_sizes(self.model).graph):
@@ -303,6 +306,15 @@ class Reader:
                 kept = [attribute for attribute in node.attribute if attribute.name != "momentum"]
                 del node.attribute[:]
                 node.attribute.extend([*kept, onnx.helper.make_attribute("momentum", 1.0)])
+            rank = len(self.shapes.get(node.input[0]) or ()) if node.input else 0
+            if node.op_type == "GlobalMaxPool" and rank != 4:  # the evaluator takes other axes
+                node.op_type, axes = "ReduceMax", list(range(2, rank))
+                if self.opset < 18:
+                    node.attribute.append(onnx.helper.make_attribute("axes", axes))
+                else:
+                    tensor = onnx.numpy_helper.from_array(np.array(axes), f"axes of {node.output[0]}")
+                    model.graph.initializer.append(tensor)
+                    node.input.append(tensor.name)
         return model
 
     def _with_sizes(self, model: Any) -> Any:
@@ -552,7 +564,7 @@ class Reader:
         """The inferred shape of what a node or input makes, where the file has a tensor for it."""
         self._given = sum(array.size for array in self.constants.values())
         self._folded = 0
-        self._used: set[str] = set()
+        self._used = set()
         """The tensors that the outputs depend on."""
 
 
@@ -682,7 +694,7 @@ def _with_gelus(operators: list[Operator], constants: Mapping[str, Array]) -> li
 
 
 def _tensor_types(graph: Any) -> Iterator[tuple[str, tuple[int | None, ...] | None, int]]:
-    for tensor in [*graph.input, *graph.value_info, *graph.output]:
+    for tensor in [*graph.output, *graph.value_info, *graph.input]:  # an output may be an input, whose shape is known
         kind = tensor.type.tensor_type
         shape = None
         if kind.HasField("shape"):
@@ -790,6 +802,8 @@ def _padding(
         raise LoadError(f"{operator}: {n} kernel axes, {len(strides)} strides and {len(dilations)} dilations")
     if list(operator.attributes.get("kernel_shape", kernel)) != list(kernel):
         raise LoadError(f"{operator}: its kernel_shape is not that of its weight, {list(kernel)}")
+    if automatic not in ("NOTSET", "") and any(operator.attributes.get("pads", ())):
+        raise LoadError(f"{operator}: auto_pad {automatic} and pads")
     if automatic in ("SAME_UPPER", "SAME_LOWER"):
         pads = []
         size = reader.shape(operator, operator.inputs[0])[2:]
@@ -1104,6 +1118,8 @@ def _reshape(reader: Reader, operator: Operator) -> None:
     before, wanted = reader.shape(operator, operator.inputs[0]), reader.numbers(operator, 1, batch_first=True) or []
     if min(wanted, default=0) < -1 or wanted.count(-1) > 1:
         raise LoadError(f"{operator} asks for the shape {wanted}")
+    if wanted[:1] == [BATCH] and operator.inputs[1] not in reader.others:
+        reader.unsupported(operator, f"the shape {wanted} fixes the batch")
     if not operator.attributes.get("allowzero", 0):
         wanted = [before[i] if n == 0 and i < len(before) else n for i, n in enumerate(wanted)]
     size, known = math.prod(before[1:]), math.prod(n for n in wanted[1:] if n != -1)
@@ -1141,15 +1157,17 @@ def _unsqueeze(reader: Reader, operator: Operator) -> None:
 
 def _slice(reader: Reader, operator: Operator) -> None:
     starts, ends = (reader.numbers(operator, i) or [] for i in (1, 2))
-    axes = reader.numbers(operator, 3, "", list(range(len(starts)))) or []
+    axes, rank = reader.numbers(operator, 3, "", list(range(len(starts)))) or [], reader.rank(operator)
+    if not all(-rank <= axis < rank for axis in axes):
+        raise LoadError(f"{operator}: axes {axes} of a tensor of {rank} axes")
+    axes = [axis % rank for axis in axes]
     steps = reader.numbers(operator, 4, "", [1] * len(starts)) or []
-    if not len(starts) == len(ends) == len(axes) == len(steps) == len({axis % reader.rank(operator) for axis in axes}):
+    if not len(starts) == len(ends) == len(axes) == len(steps) == len(set(axes)):
         raise LoadError(f"{operator}: {len(starts)} starts, {len(ends)} ends, axes {axes} and steps {steps}")
-    cuts: list[tuple[int, int, int | None, int]] = list(zip(axes, starts, ends, steps, strict=True))
     if min(steps, default=1) < 1:
         reader.unsupported(operator, "a step that is not positive")
-    whole = 2**31 - 1
-    cuts = [(axis, start, None if end >= whole else end, step) for axis, start, end, step in cuts]
+    stops = [None if end >= 2**31 - 1 else end for end in ends]
+    cuts = list(zip(axes, starts, stops, steps, strict=True))
     cuts = [cut for cut in cuts if cut[1:] != (0, None, 1)]
     source = reader.data(operator)
     for axis, start, end, step in cuts[:-1]:
@@ -1181,7 +1199,7 @@ def _axis(reader: Reader, operator: Operator) -> tuple[int, int]:
     axis, shape = operator.attributes.get("axis", 0), reader.shape(operator, operator.inputs[0])
     if not -len(shape) <= axis < len(shape):
         raise LoadError(f"{operator}: axis {axis} of a tensor of shape {shape}")
-    return axis, shape[axis]
+    return axis % len(shape), shape[axis]
 
 
 def _gather(reader: Reader, operator: Operator) -> None:
@@ -1216,6 +1234,8 @@ def _pad(reader: Reader, operator: Operator) -> None:
         reader.unsupported(operator, "it pads the batch")
     if min(min(pair) for pair in padding) < 0:
         raise LoadError(f"{operator}: negative pads {padding}")
+    sample = (reader.shapes.get(operator.inputs[0]) or ())[1:]
+    refuse_size(operator, [(n or 1) + sum(pair) for n, pair in zip(sample, padding[1:], strict=True)])
     reader.add(operator, Pad(padding=padding[1:]), reader.data(operator))
 
 
@@ -1263,6 +1283,11 @@ def _selu(reader: Reader, operator: Operator) -> None:
 def _gelu(attributes: dict[str, Any]) -> Layer:
     approximate = attributes.get("approximate", "none")
     return GELU(approximate="tanh" if approximate == "tanh" else "none")
+
+
+def supported() -> dict[str, tuple[str, ...]]:
+    """The operators that can be read, and the layers that each becomes."""
+    return {kind: READ_AS[kind] for kind in sorted(OPERATORS)}
 
 
 OPERATORS: dict[str, Callable[[Reader, Operator], None]] = {
@@ -1318,3 +1343,57 @@ OPERATORS: dict[str, Callable[[Reader, Operator], None]] = {
     "Unsqueeze": _unsqueeze,
 }
 """What reads each operator that depends on the data."""
+
+READ_AS: dict[str, tuple[str, ...]] = {
+    "Add": ("Add",),
+    "AveragePool": ("AvgPool",),
+    "BatchNormalization": ("BatchNorm",),
+    "Cast": ("Identity",),
+    "Celu": ("CELU",),
+    "Clip": ("ReLU", "Clip"),
+    "Concat": ("Concat",),
+    "Conv": ("Conv",),
+    "ConvTranspose": ("ConvTranspose",),
+    "DepthToSpace": ("DepthToSpace",),
+    "Div": ("Scale",),
+    "Dropout": ("Dropout",),
+    "Elu": ("ELU",),
+    "Flatten": ("Flatten",),
+    "Gather": ("Slice", "Squeeze"),
+    "Gelu": ("GELU",),
+    "Gemm": ("Dense",),
+    "GlobalAveragePool": ("GlobalAvgPool",),
+    "GlobalMaxPool": ("GlobalMaxPool",),
+    "HardSigmoid": ("HardSigmoid",),
+    "HardSwish": ("HardSwish",),
+    "Identity": ("Identity",),
+    "LeakyRelu": ("LeakyReLU",),
+    "MatMul": ("Dense",),
+    "Max": ("ReLU", "Clip"),
+    "MaxPool": ("MaxPool",),
+    "Min": ("Clip",),
+    "Mul": ("Scale", "Mul", "SiLU", "HardSwish", "GELU"),
+    "Neg": ("Scale",),
+    "PRelu": ("PReLU",),
+    "Pad": ("Pad",),
+    "ReduceMax": ("GlobalMaxPool", "Squeeze"),
+    "ReduceMean": ("Mean", "Identity"),
+    "ReduceSum": ("Sum", "Identity"),
+    "Relu": ("ReLU",),
+    "Reshape": ("Reshape", "Flatten"),
+    "Resize": ("Resize",),
+    "Selu": ("SELU",),
+    "Sigmoid": ("Sigmoid",),
+    "Slice": ("Slice", "Identity"),
+    "Softmax": ("Softmax",),
+    "Softplus": ("Softplus",),
+    "SpaceToDepth": ("SpaceToDepth",),
+    "Split": ("Slice",),
+    "Squeeze": ("Squeeze", "Identity"),
+    "Sub": ("Sub", "Scale"),
+    "Sum": ("Add",),
+    "Tanh": ("Tanh",),
+    "Transpose": ("Transpose",),
+    "Unsqueeze": ("Unsqueeze",),
+}
+"""The layers that each operator can become."""

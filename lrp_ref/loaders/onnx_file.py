@@ -16,7 +16,7 @@ from ..text import printable
 LARGEST = 2**31
 """The most elements that a tensor of a file may claim."""
 MOST_NODES = 100_000
-MOST_FIELDS = 1_000_000
+MOST_FIELDS = 400_000
 """The most parts that the file's outer message, its graph and its initializers may have."""
 LONGEST_NAME = 2_000
 LARGEST_MESSAGE = 2**28
@@ -43,7 +43,7 @@ def read_model(path: Path) -> tuple[Any, dict[str, Array]]:
         raise LoadError("no file, or an empty one")
     data = np.memmap(path, dtype=np.uint8, mode="r")
     try:
-        message, places = _without_weights(memoryview(data))
+        message, places = _without_weights(data.data)
         model = onnx.ModelProto()
         model.ParseFromString(message)
     except ValueError as error:
@@ -197,7 +197,7 @@ def _dtype(tensor: Any, name: str) -> Any:
 
 def _count(tensor: Any, name: str) -> int:
     dims = list(tensor.dims)
-    count = math.prod(dims)
+    count: int = math.prod(dims)
     if any(n < 0 for n in dims) or len(dims) > 16 or count > LARGEST:
         raise LoadError(f"{name} claims the shape {dims[:17]}")
     return count

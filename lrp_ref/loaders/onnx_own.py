@@ -143,7 +143,10 @@ def check_sizes(graph: Graph, shapes: Mapping[str, Sequence[int | None] | None],
         declared = shapes.get(name) or (None, None)
         if None in declared[1:]:
             return
-        values[name] = np.zeros((0, *declared[1:]), dtype)
+        try:
+            values[name] = np.zeros((0, *declared[1:]), dtype)
+        except (ValueError, MemoryError) as error:
+            raise LoadError(f'input "{name}" of shape {tuple(declared)}: {error}') from error
     for node in graph.nodes:
         where, inputs = f'node "{node.name}" ({node.kind})', [values[name] for name in node.inputs]
         layer = node.layer.like(inputs[0])

@@ -191,7 +191,7 @@ def _check_names(graph: Graph) -> None:
     for name in [*graph.inputs, *(node.name for node in graph.nodes), *graph.aliases]:
         if not name or not name.isprintable() or len(name) > LONGEST_NAME // 2:  # operators have more in their names
             raise LrpError(
-                f"the name {printable(name[:100])!r} is empty, longer than {LONGEST_NAME // 2} characters, or holds some "
+                f"the name {printable(name[:100])!r} is empty, longer than {LONGEST_NAME // 2} characters, or has some "
                 f"that cannot be printed: rename the node"
             )
     if len(set(graph.outputs)) < len(graph.outputs):

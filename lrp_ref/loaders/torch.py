@@ -69,7 +69,6 @@ from ..layers import (
     Transpose,
     Unsqueeze,
     Upsample,
-    Wires,
 )
 from .common import agree, free, signal_first
 
@@ -152,13 +151,13 @@ def _plain(torch: Any, module: Any) -> tuple[Any, list[str]]:
 
 
 def _input(torch: Any, leaf: Any, dtype: Any) -> Any:
-    """An array as a tensor on the host; floats in the dtype of the parameters."""
+    """An array as a tensor on the host, in the dtype of the parameters; without any, halves as float32."""
     leaf = torch.from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf
     if not isinstance(leaf, torch.Tensor):
         return leaf
     if not leaf.is_floating_point():
         raise LoadError(f"an example of {leaf.dtype} cannot be explained: relevance is dealt to floating-point inputs")
-    return leaf.detach().cpu().to(dtype or leaf.dtype)
+    return leaf.detach().cpu().to(dtype or (leaf.dtype if leaf.element_size() > 2 else torch.float32))
 
 
 def _clone(leaf: Any) -> Any:
@@ -288,6 +287,13 @@ class Reader:
             if node.name in reached:
                 reached.update(node.inputs)
         return [node for node in self.nodes.values() if node.name in reached]
+
+
+def _shape(node: Any) -> Shape:
+    shape = tuple(node.meta["val"].shape)
+    if not shape:
+        raise LoadError(f'input "{node.name}" has no axes: it needs a batch axis and more')
+    return shape
 
 
 @dataclass
@@ -822,20 +828,15 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 }
 """Operator, overloads alike: what it becomes."""
 
-LABELS = {
-    "_native_batch_norm_legit_no_training": "batch_norm",
-    "view": "reshape",
-}
+LABELS = {"_native_batch_norm_legit_no_training": "batch_norm", "view": "reshape"}
 """Operators under the names that users know."""
 
 _STATISTICS = (
     "batch norm with the statistics of the batch mixes samples: it needs running statistics, and training=False"
 )
 HINTS = {
-    "log_softmax": ("log-probabilities: let the module return the logits before them"),
-    **dict.fromkeys(
-        ("native_dropout", "dropout"), "dropout that is on after training too: pass training=self.training"
-    ),
+    "log_softmax": "log-probabilities: let the module return the logits before them",
+    "native_dropout": "dropout that is on after training too: pass training=self.training",
     **dict.fromkeys(("_native_batch_norm_legit", "_native_batch_norm_legit_functional"), _STATISTICS),
 }
 """What to say of operators that are often met."""
