@@ -14,9 +14,10 @@ from onnx_models import ALL, CASES, MAPS, NEWEST, ROWS, STATISTICS, Case, build,
 import lrp_ref as lrp  # noqa: E402
 from lrp_ref import layers  # noqa: E402
 from lrp_ref.errors import LoadError, UnsupportedOp  # noqa: E402
-from lrp_ref.loaders.onnx import OPERATORS, from_onnx, supported  # noqa: E402
+from lrp_ref.loaders.onnx import OPERATORS, from_onnx  # noqa: E402
+from lrp_ref.loaders.onnx_operators import supported  # noqa: E402
 
-DOCS = Path(__file__).resolve().parent.parent / "docs" / "operators.md"
+DOCS = Path(__file__).resolve().parent.parent / "lrp_ref" / "loaders" / "operators.md"
 RUNS = [(case, opset, dtype) for case in CASES for opset in case.opsets for dtype in case.dtypes]
 
 

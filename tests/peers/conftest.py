@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-OUTCOMES = ("agree", "variant", "differ")
+OUTCOMES = ("agree", "variant", "0/0", "differ")
 PACKAGES = ("numpy", "torch", "zennit", "captum")
 COUNTS = defaultdict(Counter)  # by group
 ARRAYS = Counter()
@@ -72,8 +72,8 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def table():
-    lines = ["| peer and what it was asked for | draws | agree | variant | differ | arrays | greatest deviation |"]
-    lines.append("|---|" + "---|" * 6)
+    titles = ["peer and what it was asked for", "runs", *OUTCOMES, "arrays", "greatest deviation"]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for group, counts in sorted(COUNTS.items()):
         cells = [counts.total(), *(counts[outcome] for outcome in OUTCOMES), ARRAYS[group], f"{WORST[group]:.0e}"]
         lines.append(f"| {group} | {' | '.join(map(str, cells))} |")
@@ -86,7 +86,8 @@ def head(config, path):
         "# Beside zennit and captum",
         "",
         "Written by `sh scripts/peers`. Relevance at the input and at every module that the peer tells of, in float64,",
-        "relative to max|R|: agree within 1e-10 under the same names; variant: under another public value of lrp_ref.",
+        "relative to max|R|: agree within 1e-10 under the same names; variant: under another public value of lrp_ref;",
+        "0/0: zennit's norm_scale alone gives no number, with an absolute part on both sides it agrees.",
         "",
         f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         f"- commit: {shared.commit(config.rootpath, path)}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +102,8 @@ class Draw:
     options: Mapping[str, Any] = field(default_factory=dict)
     merge: bool = False
     """Whether zennit merges batch norms."""
+    plus: float = 0.0
+    """An absolute part of stabilizers that have none: with norm_scale."""
 
     def leaves(self) -> dict[str, nn.Module]:
         """The modules that have rules."""
@@ -354,17 +357,28 @@ def tensor(bound: Any) -> Any:
     return torch.tensor(bound, dtype=torch.float64)[None] if isinstance(bound, list) else bound
 
 
-def hook(asked: Mapping[str, Any]) -> Any:
+def hook(asked: Mapping[str, Any], plus: float) -> Any:
     """zennit's rule as it was asked for; None for none."""
     if asked["rule"] == "none":
         return None
     names = ("gamma", "alpha", "beta", "zero_params", "low", "high")
     given = {name: tensor(asked[name]) if name in ("low", "high") else asked[name] for name in names if name in asked}
-    for name in ("epsilon", "stabilizer"):
-        if name in asked:
-            options = FORMS[asked["how"]][0]
-            given[name] = Stabilizer(asked[name], **options) if options else asked[name]
+    for name in {"epsilon", "stabilizer"} & set(asked):
+        options = FORMS[asked["how"]][0]
+        form = Stabilizer(asked[name], **options) if options else asked[name]
+        given[name] = raised(form, plus) if plus and "norm_scale" in options else form
     return getattr(zennit_rules, asked["rule"])(**given)
+
+
+def raised(form: Stabilizer, plus: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What a stabilizer makes of denominators, further from 0 by `plus`."""
+    return lambda z: form(z) + torch.where(z < 0, -plus, plus)
+
+
+def stabilizer(asked: Mapping[str, Any], plus: float) -> Any:
+    """Ours."""
+    form = FORMS[asked["how"]][1]
+    return dataclasses.replace(form, plus=plus) if isinstance(form, lrp.Relative) else form
 
 
 def composite(made: Draw) -> Composite:
@@ -373,5 +387,5 @@ def composite(made: Draw) -> Composite:
     if made.composite:
         options = {name: tensor(value) for name, value in made.options.items()}
         return getattr(zennit_composites, made.composite)(**options, canonizers=canonizers)
-    hooks = {name: hook(asked) for name, asked in made.asked.items()}
+    hooks = {name: hook(asked, made.plus) for name, asked in made.asked.items()}
     return Composite(lambda ctx, name, module: hooks.get(name), canonizers=canonizers)

@@ -1,8 +1,8 @@
 """Our rules on the modules and rule cases of zennit's own tests: `sh scripts/peers --zennit-checkout DIR`.
 
-Its fixtures are imported from DIR and not copied. Each case is a rule of zennit and its authors' slower twin of it. Ours
-must agree with the rule, for relevance that is the output and for other relevance, and with the twin, which takes the
-output alone.
+Its fixtures are imported from DIR and not copied. Each case is a rule of zennit and its authors' slower twin of it.
+Ours must agree with the rule, for relevance that is the output and for other relevance, and with the twin, which takes
+the output alone.
 """
 
 import inspect
