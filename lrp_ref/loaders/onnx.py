@@ -23,7 +23,7 @@ from ..arrays import Array
 from ..canonize import canonize as canonized
 from ..errors import LoadError, LrpError, UnsupportedOp
 from ..graph import Graph, Node
-from ..layers import BatchNorm, Identity, Layer, Scale
+from ..layers import BatchNorm, Conv, ConvTranspose, Dense, Identity, Layer, Scale
 from ..text import printable
 from .common import agree
 from .onnx_file import LARGEST, LONGEST_NAME, array, read_model
@@ -83,8 +83,11 @@ def from_onnx(
                     if check:
                         raise
                     graph = dataclasses.replace(graph, notes=(*graph.notes, f"not checked: {error}"))
-            scales = sum(isinstance(node.layer, (BatchNorm, Scale)) for node in graph.nodes)
-            if canonize and scales > MOST_FOLDED:
+            scales, sinks = (
+                sum(isinstance(node.layer, kinds) for node in graph.nodes)
+                for kinds in ((BatchNorm, Scale), (Conv, ConvTranspose, Dense))
+            )
+            if canonize and min(scales, sinks) > MOST_FOLDED:
                 raise LoadError(
                     f"{scales} batch norms and scales, more than the {MOST_FOLDED} that are folded while loading: "
                     f"load it with canonize=False"
