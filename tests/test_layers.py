@@ -711,6 +711,7 @@ def test_soft_min_pool(dtype):
 
 def test_soft_min_pool_of_one_and_of_far_values():
     pool = L.SoftMinPool()
+    pool.check((1, 1))
     assert pool.forward(np.array([[2.5]])).tolist() == [[2.5]]
     assert pool.forward(np.array([[1e4, -1e4], [800.0, 900.0]])).tolist() == [[-1e4], [800.0]]
     assert pool.forward(np.zeros((0, 3))).shape == (0, 1)

@@ -239,7 +239,7 @@ def test_names_come_from_torchs_metadata(read):
     for node, scope in zip(nodes, scopes, strict=True):
         entry = node.metadata_props.add()
         entry.key, entry.value = "pkg.torch.onnx.name_scopes", scope
-    assert names(read(build(nodes))) == ["layer1.0.relu", "node_relu_1", "layer1.0.node_add"]
+    assert names(read(build(nodes))) == ["layer1.0.relu", "relu_1", "layer1.0.add"]
 
 
 def test_names_that_occur_twice_are_numbered(read):

@@ -493,19 +493,26 @@ class Reader:
 
     def _name(self, operator: Operator) -> str:
         """The module that it comes from; with the operator's name behind it where that module holds others."""
-        path, own = self._module(operator), operator.name.rpartition("/")[2] or operator.kind
+        path, own = self._module(operator), operator.name.rpartition("/")[2].removeprefix("node_") or operator.kind
         return printable(path if path and path not in self._containers else ".".join(filter(None, (path, own.lower()))))
 
     def _module(self, operator: Operator) -> str:
-        """The path of the module that the exporter names: in its metadata, its parameters or its node names."""
-        if operator.scope:
-            return operator.scope
+        """The path of the module that the exporter names: in its parameters, its metadata or its node names.
+
+        Parameters first: where an exporter has folded a batch norm, the metadata name the batch norm.
+        """
         for tensor in operator.inputs[1:]:
             if tensor in self.constants and tensor.endswith((".weight", ".kernel")):
                 return tensor.rpartition(".")[0]
-        path = ""
-        for part in operator.name.split("/")[:-1]:  # "/layer1/layer1.0/conv2/Conv": a part repeats what is before it
-            path = part if part.startswith(f"{path}.") or not path else f"{path}.{part}"
+        if operator.scope:
+            return operator.scope
+        path, last = "", ""
+        for part in operator.name.split("/")[:-1]:  # "/layer2/layer2.0/down/down.1/Conv": the parts after one repeat it
+            if last and part.startswith(f"{last}."):
+                path = f"{path.removesuffix(last)}{part}"
+            else:
+                path = f"{path}.{part}" if path else part
+            last = part
         return path
 
     def _free(self, name: str) -> str:
