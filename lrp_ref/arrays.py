@@ -108,8 +108,7 @@ def _rational(value: Any, carrier: Any) -> Any:
 
 def _rationals(x: Any, carrier: Any) -> Array:
     values = x if isinstance(x, np.ndarray) else np.array(x, dtype=object)
-    flat = values.reshape(-1)
-    items = flat if values.dtype in (object, np.longdouble) else flat.tolist()
+    items = values.reshape(-1).tolist()  # longdouble and object elements stay what they are
     made = np.fromiter((_rational(item, carrier) for item in items), dtype=object, count=values.size)
     return made.reshape(values.shape)
 
