@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from .arrays import Array, as_array, divide, is_exact, matmul, number, ones, per_channel, positive, sign, total, where
 from .graph import Graph, Node
@@ -49,6 +48,7 @@ from .layers import (
 )
 from .layers.base import Shape, check_finite
 from .layers.window import Padding, pairs
+from .values import value
 
 Weighted = Conv | ConvTranspose | Dense
 """Layers that a scale can be folded into."""
@@ -220,7 +220,7 @@ def average_pooled(graph: Graph) -> Graph:
     return dataclasses.replace(graph.with_layers(pools), notes=(*graph.notes, *notes)) if pools else graph
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class ThresholdReLU(Activation):
     """max(0, sign * (a - threshold)), each one number a channel; 0 where the sign is 0."""
 

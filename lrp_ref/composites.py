@@ -6,7 +6,6 @@ Predicates are values, facts of the graph: combine them with & | ~ .
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,6 +15,7 @@ from .layers import Layer
 from .propagate import Rule
 from .rules import Pass
 from .text import near, table
+from .values import value
 
 
 class Predicate:
@@ -35,7 +35,7 @@ class Predicate:
         return Not(self)
 
 
-@dataclass(frozen=True)
+@value
 class And(Predicate):
     """Both."""
 
@@ -50,7 +50,7 @@ class And(Predicate):
         return f"({self.left!r} & {self.right!r})"
 
 
-@dataclass(frozen=True)
+@value
 class Or(Predicate):
     """Either."""
 
@@ -65,7 +65,7 @@ class Or(Predicate):
         return f"({self.left!r} | {self.right!r})"
 
 
-@dataclass(frozen=True)
+@value
 class Not(Predicate):
     """The opposite."""
 
@@ -79,7 +79,7 @@ class Not(Predicate):
         return f"~{self.predicate!r}"
 
 
-@dataclass(frozen=True, init=False, repr=False)
+@value(init=False)
 class _OfKinds(Predicate):
     """What is asked of layer classes."""
 
@@ -126,7 +126,7 @@ class last(_OfKinds):
         return some.difference(*(graph.upstream[name] for name in some))
 
 
-@dataclass(frozen=True, init=False, repr=False)
+@value(init=False)
 class depth(_OfKinds):
     """Nodes that have at most `at_most` nodes of these kinds on the longest way to them, themselves included.
 
@@ -150,7 +150,7 @@ class depth(_OfKinds):
         return f"{super().__repr__()[:-1]}, at_most={self.at_most})"
 
 
-@dataclass(frozen=True, init=False, repr=False)
+@value(init=False)
 class named(Predicate):
     """Nodes whose name or alias fits a pattern (``*``, ``?``, ``[...]``); a pattern that fits none is an error."""
 
@@ -174,7 +174,7 @@ class named(Predicate):
         return f"named({', '.join(map(repr, self.patterns))})"
 
 
-@dataclass(frozen=True)
+@value
 class before(Predicate):
     """Nodes that the named node's output depends on, itself not among them."""
 
@@ -188,7 +188,7 @@ class before(Predicate):
         return f"before({self.name!r})"
 
 
-@dataclass(frozen=True)
+@value
 class after(Predicate):
     """Nodes that depend on the named node, itself not among them."""
 
@@ -202,7 +202,7 @@ class after(Predicate):
         return f"after({self.name!r})"
 
 
-@dataclass(frozen=True)
+@value
 class Assignment(Mapping[str, Rule]):
     """{node name: rule}, with the reason for each; prints as a table."""
 
@@ -231,7 +231,7 @@ class Assignment(Mapping[str, Rule]):
         return table(("node", "layer", "rule", "by case"), rows) + never
 
 
-@dataclass(frozen=True)
+@value
 class Composite:
     """Ordered cases of (predicate, rule); a node takes the rule of the first that fits.
 
@@ -297,7 +297,7 @@ def uniform(rule: Rule) -> Composite:
     return Composite([(_NotWire(), rule)])
 
 
-@dataclass(frozen=True)
+@value
 class _NotWire(Predicate):
     """Nodes that are not wires."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
 from .arrays import Array, like, sample_sums
@@ -15,6 +15,7 @@ from .ledger import Entry, Ledger, entry
 from .propagate import Rule
 from .targets import StartRelevance, as_target
 from .text import near
+from .values import value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Arrays = Array | Mapping[str, Array]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Explanation:
     """What :func:`explain` found."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from heapq import heappop, heappush
 from typing import Self
@@ -14,9 +14,10 @@ from .arrays import Array, check_arithmetic, floats, same_arithmetic
 from .errors import ArithmeticMismatch, GraphError, LrpError
 from .layers import Activation, Given, Layer, Softmax
 from .text import near, table
+from .values import value
 
 
-@dataclass(frozen=True, init=False)
+@value(init=False)
 class Node:
     """A layer at a place: ``Node("sum", Add(), "r1", "input")``. Its one output goes by its name."""
 
@@ -35,7 +36,7 @@ class Node:
         return type(self.layer).__name__
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Graph:
     """Nodes in any order, without cycles; inputs and outputs by name.
 

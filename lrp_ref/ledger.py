@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 from .arrays import Array, divide, floats, number, sample_sums, where
 from .text import table
+from .values import value
 
 
-@dataclass(frozen=True)
+@value
 class Absorbed:
     """What a layer did not hand on, for each of its outputs (arrays of the output's shape).
 
@@ -54,7 +54,7 @@ class Absorbed:
         )
 
 
-@dataclass(frozen=True)
+@value
 class Entry:
     """One node's books; each number is an array with one value a sample."""
 
@@ -98,7 +98,7 @@ class Entry:
         return self.came - self.went - self.absorbed
 
 
-@dataclass(frozen=True)
+@value
 class Ledger:
     """The entries of all nodes that relevance passed, from the output down."""
 

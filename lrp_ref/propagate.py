@@ -24,6 +24,7 @@ from .arrays import Array, divide, number, ones, where, zeros
 from .errors import UnsuitableRule
 from .ledger import Absorbed
 from .stabilize import Signed, Stabilizer
+from .values import equal, hashed, plain, value
 
 if TYPE_CHECKING:
     from .layers import Layer, Linear
@@ -36,7 +37,7 @@ def keep(x: Array) -> Array:
     return x
 
 
-@dataclass(frozen=True)
+@value
 class Term:
     """Contributions x(a_j) w(w_jk), and b(b_k) beside them."""
 
@@ -45,7 +46,7 @@ class Term:
     b: Transform = keep
 
 
-@dataclass(frozen=True)
+@value
 class Share:
     """A portion of R_k, dealt out in proportion to the sum of the terms' contributions."""
 
@@ -91,7 +92,7 @@ SIGNED = Signed()
 BIASES = ("rule", "none", "raw", "squared", "spread")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Rule:
     """A frozen value: how a linear map deals relevance out. A new rule defines `shares`, and that is all.
 
@@ -110,6 +111,7 @@ class Rule:
     epsilon: float = 0.0
     stabilizer: Stabilizer = SIGNED
     bias: Literal["rule", "none", "raw", "squared", "spread"] = "rule"
+    __eq__, __hash__ = equal, hashed
 
     def __post_init__(self) -> None:
         self.require(is_number(self.epsilon) and self.epsilon >= 0, "epsilon", "a finite number >= 0")
@@ -163,16 +165,11 @@ class Rule:
     def __repr__(self) -> str:
         own = [f for f in dataclasses.fields(self) if f.name not in _COMMON or getattr(self, f.name) != f.default]
         own.sort(key=lambda f: f.name in _COMMON)
-        return f"{type(self).__name__}({', '.join(f'{f.name}={_plain(getattr(self, f.name))!r}' for f in own)})"
+        return f"{type(self).__name__}({', '.join(f'{f.name}={plain(getattr(self, f.name))!r}' for f in own)})"
 
 
 _COMMON = ("epsilon", "stabilizer", "bias", "split")
 """Parameters that are printed only where they are not the default."""
-
-
-def _plain(value: Any) -> Any:
-    """A number of numpy's as Python's, which prints as what can be read again."""
-    return value.item() if hasattr(value, "item") else value
 
 
 def is_number(value: Any) -> bool:

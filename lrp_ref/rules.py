@@ -37,6 +37,7 @@ from .arrays import (
 from .errors import UnsuitableRule
 from .ledger import Absorbed
 from .propagate import Rule, Share, Term, Transform, is_number, keep
+from .values import value
 
 if TYPE_CHECKING:
     from .layers import Layer
@@ -65,7 +66,7 @@ def square(x: Array) -> Array:
     return x * x
 
 
-@dataclass(frozen=True)
+@value
 class Raised:
     """w + gamma w+ (or w + gamma w-)."""
 
@@ -77,7 +78,7 @@ class Raised:
         return w + number(self.gamma, w) * self.part(w)
 
 
-@dataclass(frozen=True)
+@value
 class Above:
     """a - bound, with a warning where a lies on the wrong side of it by more than rounding."""
 
@@ -139,7 +140,7 @@ class Zero(Rule):
         return (Share((Term(),)),)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Epsilon(Rule):
     r"""LRP-epsilon.
 
@@ -167,7 +168,7 @@ class Norm(Rule):
         return (Share((Term(),)),)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Gamma(Rule):
     r"""LRP-gamma of the chapter, for inputs a >= 0 and outputs z > 0.
 
@@ -189,7 +190,7 @@ class Gamma(Rule):
         return (Share((Term(keep, Raised(self.gamma), Raised(self.gamma)),)),)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class GeneralizedGamma(Rule):
     r"""LRP-gamma for inputs and outputs of any sign, with m_jk = a_j w_jk.
 
@@ -215,7 +216,7 @@ class GeneralizedGamma(Rule):
         )
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ZPlus(Rule):
     r"""z+, which is alpha-beta with alpha = 1, beta = 0, and LRP-gamma in the limit of large gamma.
 
@@ -236,7 +237,7 @@ class ZPlus(Rule):
         return (Share(_split(1, self.split), one_sign=_one_sign(self)),)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ZMinus(Rule):
     r"""The negative contributions alone: the beta part of alpha-beta, with weight 1.
 
@@ -257,7 +258,7 @@ class ZMinus(Rule):
         return (Share(_split(-1, self.split), one_sign=_one_sign(self)),)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class AlphaBeta(Rule):
     r"""LRP-alpha-beta, alpha - beta = 1.
 
@@ -318,7 +319,7 @@ class WSquare(Rule):
         return (Share((Term(one, square, nothing),)),)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ZBox(Rule):
     r"""z-box (z^B), for the first layer on inputs in a box l_j <= a_j <= h_j.
 
@@ -396,7 +397,7 @@ class Pass(Rule):
         return layer.split(R_in, [x.shape for x in inputs]), Absorbed.undealt(R, [fed])
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Product(Rule):
     r"""A fixed portion of R_k to each factor of a product z_k = u_k v_k.
 

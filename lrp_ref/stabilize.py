@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from .arrays import Array, namespace, number, ones, root_mean_square, sign, where
+from .values import value
 
 
 class Stabilizer(Protocol):
@@ -22,7 +22,7 @@ class Stabilizer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@value
 class Signed:
     """e = epsilon s(z). The default (zennit, captum, lrp_toolbox, LRP_for_LSTM; Bach et al. 2015 eq. 58)."""
 
@@ -31,7 +31,7 @@ class Signed:
         return number(epsilon, z) * sign(z)
 
 
-@dataclass(frozen=True)
+@value
 class Unsigned:
     """e = epsilon, whatever the sign of z: the chapter's formula as printed (its tutorial, BiLRP, LXT).
 
@@ -43,7 +43,7 @@ class Unsigned:
         return number(epsilon, z) * ones(z.shape, z)
 
 
-@dataclass(frozen=True)
+@value
 class AtZero:
     """e = epsilon where z is exactly 0, else 0 (iNNvestigate's division in every rule but Epsilon)."""
 
@@ -52,7 +52,7 @@ class AtZero:
         return where(z == 0, number(epsilon, z), number(0, z))
 
 
-@dataclass(frozen=True)
+@value
 class Clipped:
     """e = s(z) max(|z|, epsilon) - z: denominators of magnitude epsilon at least (zennit's ``clip=True``)."""
 
@@ -62,7 +62,7 @@ class Clipped:
         return where(small, number(epsilon, z) * sign(z) - z, number(0, z))
 
 
-@dataclass(frozen=True)
+@value
 class SignedOrZero:
     """e = epsilon sign(z) with sign(0) = 0, and `at_zero` where z is exactly 0 (the ResNet/DenseNet code of Binder)."""
 
@@ -77,7 +77,7 @@ class SignedOrZero:
         return where(z == 0, number(self.at_zero, z), number(epsilon, z) * sign(z))
 
 
-@dataclass(frozen=True, kw_only=True)
+@value(kw_only=True)
 class Relative:
     """e = epsilon rms(z) + plus, times s(z) if `signed`; rms the root mean square over `over`.
 

@@ -6,12 +6,14 @@ import ast
 import io
 import json
 import math
+import operator
 import os
 import platform
 import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -138,17 +140,22 @@ def parse(text: str, constructors: Mapping[str, Any] = CONSTRUCTORS) -> Rule:
     """The rule whose printed form `text` is, such as ``"Gamma(gamma=0.25)"``; only known constructors are called."""
 
     def build(node: ast.expr) -> Any:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+        if isinstance(node, ast.Tuple):
+            return tuple(map(build, node.elts))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id == "Fraction" and not node.keywords:
+                return Fraction(*(operator.index(ast.literal_eval(part)) for part in node.args))
             if node.func.id not in constructors:
                 raise LrpError(f"{node.func.id} in {text!r} is not known{near(node.func.id, list(constructors))}")
-            return constructors[node.func.id](**{str(k.arg): build(k.value) for k in node.keywords})
+            if not node.args:
+                return constructors[node.func.id](**{str(k.arg): build(k.value) for k in node.keywords})
         return ast.literal_eval(node)
 
     try:
         rule = build(ast.parse(text.strip(), mode="eval").body)
     except LrpError:
         raise
-    except (SyntaxError, MemoryError, RecursionError):
+    except (SyntaxError, MemoryError, RecursionError, ZeroDivisionError):
         rule = None
     except (ValueError, TypeError) as error:
         if "malformed node" not in str(error):  # what the rule itself says of its parameters
@@ -166,8 +173,6 @@ def _text(a: Array) -> Array:
 
 
 def _rationals(text: Array) -> Array:
-    from fractions import Fraction
-
     parts = (item.split("/") for item in text.reshape(-1).tolist())
     values = [Fraction(int(numerator, 16), int(denominator, 16)) for numerator, denominator in parts]
     made = np.empty(len(values), dtype=object)

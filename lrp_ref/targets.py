@@ -8,7 +8,6 @@ gradient x input.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Literal, Protocol, cast
 
@@ -16,6 +15,7 @@ from .arrays import Array, exp, is_array, like, namespace, number, to_host, tota
 from .errors import GraphError, ShapeError
 from .graph import Graph, Node
 from .layers import Dense, SoftMinPool
+from .values import value
 
 
 class Target(Protocol):
@@ -61,7 +61,7 @@ def _key(classes: Any) -> Any:
     return tuple(int(k) for k in each) if each is classes else int(each[0])
 
 
-@dataclass(frozen=True)
+@value
 class _OfClass:
     """What is explained about class k: an int, or one int a sample."""
 
@@ -83,7 +83,7 @@ class logit(_OfClass):
         return z * self.direction(z)
 
 
-@dataclass(frozen=True)
+@value
 class argmax:
     """The greatest logit of each sample, the first of equals."""
 
@@ -121,7 +121,7 @@ class probability(_OfClass):
         return softmax(z) * one_hot(z, self.k)
 
 
-@dataclass(frozen=True)
+@value
 class contrast:
     """The difference z_i - z_j of two logits."""
 
@@ -183,11 +183,12 @@ def as_target(target: Any) -> Target:
     return logit(target)
 
 
-@dataclass(frozen=True, eq=False)
+@value
 class StartRelevance:
     """Start relevance given as an array of the output's shape."""
 
     R: Array
+    __eq__, __hash__ = object.__eq__, object.__hash__
 
     def direction(self, z: Array) -> Array:
         """The array itself: the derivative of sum R_k z_k."""

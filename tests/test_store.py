@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -88,8 +89,33 @@ def test_rules_of_others_are_read_if_they_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "rule",
+    [
+        lrp.Epsilon(epsilon=Fraction(1, 5)),
+        lrp.Epsilon(epsilon=0.5, stabilizer=lrp.SignedOrZero(at_zero=Fraction(1, 3))),
+        lrp.Epsilon(epsilon=np.float32(0.1), stabilizer=lrp.Relative(plus=np.longdouble("0.1"))),
+        lrp.Gamma(gamma=np.longdouble("0.1")),
+        lrp.ZBox(low=(Fraction(-4, 3), -1), high=np.array([1, 2])),
+    ],
+    ids=str,
+)
+def test_numbers_of_every_kind_are_read_back_as_what_they_are(rule, tmp_path):
+    assert repr(parse(repr(rule))) == repr(rule)  # NumPy compares a longdouble and a Fraction as float64
+    lrp.explain(NET, X, lrp.Composite([(lrp.first(Conv), rule), (lrp.kind(Dense, Conv, Add), lrp.Zero())])).save(
+        tmp_path / "e.npz"
+    )
+    assert repr(lrp.read(tmp_path / "e.npz").rules["../conv/1"]) == repr(rule)
+
+
+def test_a_rational_of_flint_is_read_back_as_a_fraction():
+    flint = pytest.importorskip("flint")
+    assert repr(lrp.Epsilon(epsilon=flint.fmpq(1, 5))) == "Epsilon(epsilon=Fraction(1, 5))"
+
+
+@pytest.mark.parametrize(
     "text",
-    ["__import__('os').system('true')", "Gamma(0.25)", "Gamma(gamma=print())", "open('x')", "(lambda: 1)()", "Gamma("],
+    ["__import__('os').system('true')", "Gamma(0.25)", "Gamma(gamma=print())", "open('x')", "(lambda: 1)()", "Gamma("]
+    + [f"Gamma(gamma=Fraction({of}))" for of in ("1, 0", "'1e999999999'", "0.5", "x", "*[1, 2]", "1, 2, 3")],
 )
 def test_only_rules_are_parsed(text):
     with pytest.raises((lrp.LrpError, ValueError, SyntaxError)):

@@ -93,10 +93,11 @@ def test_each_rule_states_its_equation_with_source_and_place():
 
 # --- the house -----------------------------------------------------------------------------------------------------
 
-BELOW = {  # module: what it may import of the package, besides errors and text
+BELOW = {  # module: what it may import of the package, besides errors, text and values
     "arrays": set(),
     "errors": set(),
     "text": set(),
+    "values": set(),
     "layers": {"arrays"},
     "graph": {"arrays", "layers"},
     "stabilize": {"arrays"},
@@ -152,7 +153,7 @@ def test_imports_go_one_way():
             if level < depth:
                 continue  # within the room, or not of the package
             target = name.split(".")[0]
-            if target in ("errors", "text", "__version__"):
+            if target in ("errors", "text", "values", "__version__"):
                 continue
             assert target in BELOW[here], f"{path.name} imports {target}"
             assert inside == ((here, target) in INSIDE_FUNCTIONS) or inside, f"{path.name} imports {target} at the top"
@@ -162,7 +163,7 @@ def test_imports_go_one_way():
 
 def test_third_party_libraries_are_imported_inside_functions_and_numpy_by_one_door():
     core = {"layers", "graph", "stabilize", "ledger", "propagate", "rules", "audit", "composites", "presets"}
-    core |= {"targets", "explain", "text", "errors"}
+    core |= {"targets", "explain", "text", "errors", "values"}
     for path, tree in MODULES.items():
         for name, level, inside in imports(tree):
             library = name.split(".")[0]
@@ -205,6 +206,29 @@ def test_only_wires_stand_without_a_case():
     assert not layers.AdaptiveMaxPool(size=2, frozen_as="average").wire
     assert not layers.Resize(size=2).wire
     assert not any(layer.wire for layer in (layers.Add(), layers.AvgPool(kernel=2), layers.Scale(weight=2.0)))
+
+
+def test_layers_and_rules_accept_no_other_attributes():
+    for one in (layers.ReLU(), layers.Scale(weight=2.0), lrp_ref.Gamma(), lrp_ref.Signed(), lrp_ref.kind(layers.ReLU)):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            one.colour = "red"
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            del one.colour
+    scale = layers.Scale(weight=2.0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        scale.weight = 3.0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del scale.weight
+    assert scale.weight == 2.0
+
+
+def test_a_rule_of_a_users_is_a_standard_dataclass():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Mine(lrp_ref.Rule):
+        strength: float = 1.0
+
+    assert Mine(strength=2) == Mine(strength=2) != Mine()
+    assert len({Mine(), Mine(strength=1.0), Mine(strength=2)}) == 2
 
 
 # --- what an import costs ------------------------------------------------------------------------------------------

@@ -14,14 +14,16 @@ from typing import Any, ClassVar, Self
 
 from ..arrays import Array, all_finite, is_array, like, ones, total, zeros
 from ..errors import ShapeError
+from ..values import value
 
 Shape = tuple[int, ...]
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@value
 class Layer:
     """A function of activations; batch first (axis 0), channels next (axis 1)."""
 
+    __eq__, __hash__ = object.__eq__, object.__hash__  # arrays have no one truth value
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
     """The least and the greatest number of inputs (None: any)."""
     probabilities: ClassVar[bool] = False
@@ -123,7 +125,7 @@ class Linear(Layer):
         return self
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@value
 class Wires(Linear):
     """A map that only routes: each output is one input, or nothing. Weight 1 everywhere, no bias."""
 
@@ -158,7 +160,7 @@ class Wires(Linear):
         return self.route(a)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@value
 class Diagonal(Linear):
     """z_k = a_k w_k + b_k, element by element, a and w broadcast (what scales, batch norms and products freeze to)."""
 
@@ -184,8 +186,8 @@ def _is(value: Any, default: Any) -> bool:
 
 def check_finite(layer: Layer) -> None:
     """Refuse parameters that are NaN or infinite, by name."""
-    for name, value in layer._arrays():
-        if not all_finite(value):
+    for name, array in layer._arrays():
+        if not all_finite(array):
             raise ShapeError(f"{type(layer).__name__}: {name} holds NaN or infinite values")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 from ..arrays import Array, as_array, matmul, matmul_alike, ones
 from ..errors import ShapeError
+from ..values import value
 from .base import Linear, Shape, axes_tuple, check_finite
 from .window import Padding, Window
 
@@ -75,7 +75,7 @@ class _Convolution(Linear):
         return super().forward(*inputs) if self.tap_bias is None else self.frozen(*inputs).forward(*inputs)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Conv(_Convolution):
     """Convolution as networks mean it (cross-correlation: the kernel is not flipped), in 1, 2 or 3
     dimensions.
@@ -135,7 +135,7 @@ class Conv(_Convolution):
         return self.window.scatter(cells.reshape(n, shape[1], self.window.taps, *positions), shape)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class ConvTranspose(_Convolution):
     """Transposed convolution: convolution with its two methods swapped, cut to the input's size.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..arrays import Array, as_array, matmul
 from ..errors import ShapeError
+from ..values import value
 from .base import Linear, Shape, check_finite
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Dense(Linear):
     """z_k = sum_j a_j w_jk + b_k, over the last axis.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Literal
 
 from ..arrays import Array, as_array, erf, exp, expm1, like, log1p, number, per_channel, positive, tanh, total, where
 from ..errors import ShapeError
+from ..values import value
 from .base import Diagonal, Layer, Linear, Shape, Wires, check_finite, sample_axes
 
 
@@ -23,7 +24,7 @@ class Identity(Wires):
         return s
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Dropout(Identity):
     """Dropout as it is after training: y = a."""
 
@@ -69,7 +70,7 @@ class ReLU(Activation):
         return where(a > 0, number(1, a), number(0, a))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class LeakyReLU(Activation):
     """a where a > 0, else slope * a."""
 
@@ -85,7 +86,7 @@ class LeakyReLU(Activation):
         return where(a > 0, number(1, a), number(self.slope, a))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class PReLU(Activation):
     """a where a > 0, else slope * a, with a scalar slope, one a channel, or one an element."""
 
@@ -109,7 +110,7 @@ class PReLU(Activation):
         return where(a > 0, number(1, a), per_channel(self.slope, a, "PReLU: slope"))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class ELU(Activation):
     """a where a > 0, else alpha (exp(a) - 1)."""
 
@@ -145,7 +146,7 @@ class SELU(Activation):
         return number(_SELU_SCALE, a) * ELU(_SELU_ALPHA).derivative(a)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class CELU(Activation):
     """a where a > 0, else alpha (exp(a / alpha) - 1), alpha > 0."""
 
@@ -168,7 +169,7 @@ class CELU(Activation):
         return where(a > 0, number(1, a), exp((a - positive(a)) / number(self.alpha, a)))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Softplus(Activation):
     """log(1 + exp(beta a)) / beta."""
 
@@ -217,7 +218,7 @@ class SiLU(Activation):
         return _sigmoid(a) * (number(1, a) + a * _sigmoid(-a))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class GELU(Activation):
     """a Phi(a), with Phi the normal distribution function, or its tanh approximation."""
 
@@ -268,7 +269,7 @@ class Tanh(Activation):
         return number(1, a) - y * y
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Clip(Activation):
     """min(max(a, low), high); a bound of None does not bind (ReLU6 is Clip(low=0, high=6))."""
 
@@ -300,7 +301,7 @@ class Clip(Activation):
         return where(inside, number(1, a), number(0, a))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class HardSigmoid(Activation):
     """min(max(slope a + offset, 0), 1)."""
 
@@ -333,7 +334,7 @@ class HardSwish(Activation):
         return (gate.forward(line) + a * gate.derivative(line)) / number(6, a)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Softmax(Layer):
     """exp(a_k) / sum exp(a) over one axis.
 
@@ -375,7 +376,7 @@ class Softmax(Layer):
         return SoftmaxSlope(weight=self.forward(*inputs), axis=self.axis)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class SoftmaxSlope(Linear):
     """z = w (x - sum w x) over one axis: diag(w) - w w^T, which is its own transpose. For gradients only."""
 
@@ -392,7 +393,7 @@ class SoftmaxSlope(Linear):
         return self.linear(s, w)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Given(Activation):
     """Outputs that were computed elsewhere and are taken as the exact numbers that they are.
 
@@ -433,7 +434,7 @@ def _check_per_channel(value: Array, shape: Shape, what: str) -> None:
     per_channel(value, _Shaped(shape), what)
 
 
-@dataclass(frozen=True)
+@value
 class _Shaped:
     """Just a shape, for a check that needs no numbers."""
 

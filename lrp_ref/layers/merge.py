@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import accumulate
 from typing import ClassVar
 
 from ..arrays import Array, as_array, broadcast_shapes, divide, namespace, number, ones, total
 from ..errors import ShapeError
+from ..values import value
 from .base import Diagonal, Layer, Linear, Shape, check_finite, sample_axes, sum_to
 from .elementwise import Identity
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class BranchSum(Linear):
     """z = sum_i w_i x_i + b over branches stacked on axis 1 (what Add and Sub freeze to)."""
 
@@ -64,7 +65,7 @@ def _constant(layer: Add | Sub) -> None:
         check_finite(layer)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Add(Layer):
     """The sum of all inputs, and of a constant if one is given: the constant is a bias and is booked as one.
 
@@ -100,7 +101,7 @@ class Add(Layer):
         return BranchSum(ones((1, len(inputs)) + (1,) * (a.ndim - 1), a), self.constant)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Sub(Layer):
     """The first input minus the second; or, with one input and a constant, the input minus the constant (a bias)."""
 
@@ -162,7 +163,7 @@ class Mul(Layer):
         return Diagonal(weight=inputs[1 - wrt])
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Concat(Layer):
     """The inputs one after the other along `axis`."""
 
@@ -204,7 +205,7 @@ class Concat(Layer):
         return Identity()
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class AxisSum(Linear):
     """z = w * the sum over axes (what Sum and Mean freeze to)."""
 
@@ -227,7 +228,7 @@ def _axes(layer: Sum | Mean, ndim: int) -> Shape:
     return sample_axes([layer.axes] if isinstance(layer.axes, int) else layer.axes, ndim, type(layer).__name__)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Sum(Layer):
     """The sum over `axes` (not the batch's)."""
 
@@ -251,7 +252,7 @@ class Sum(Layer):
         return AxisSum(_axes(self, a.ndim), self.keepdims, ones((1,), a))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Mean(Layer):
     """The mean over `axes` (not the batch's)."""
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Self
 
 from ..arrays import Array, as_array, as_decimal, floats, per_channel
 from ..errors import ShapeError
+from ..values import value
 from .base import Diagonal, Layer, Shape, check_finite
 from .elementwise import _check_per_channel
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Scale(Layer):
     """A constant times a tensor, plus a constant: weight * a + bias.
 
@@ -44,7 +44,7 @@ class Scale(Layer):
         return Diagonal(per_channel(self.weight, a, "Scale: weight"), bias)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class BatchNorm(Layer):
     """Batch norm as it is after training: scale * a + shift, one number a channel (axis 1).
 

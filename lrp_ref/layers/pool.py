@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from ..arrays import Array, divide, exp, like, log, namespace, number, ones, total, where
 from ..errors import ShapeError
+from ..values import value
 from .base import Layer, Linear, Shape, axes_tuple
 from .window import Bins, Padding, Window
 
 Ints = int | Sequence[int]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class WindowSum(Linear):
     """z_k = w_k * the sum of the cells under window k, or of those that `live` marks (what every pool freezes to)."""
 
@@ -65,7 +66,7 @@ def _window(kernel: Ints, stride: Ints | None, padding: Padding, dilation: Ints,
     return window
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class SumPool(Layer):
     """The sum of each window. `stride` defaults to the kernel; with `ceil` the last window may hang over the end."""
 
@@ -90,7 +91,7 @@ class SumPool(Layer):
         return WindowSum(window, window.positions(a.shape[2:], ceil=self.ceil), ones((1,), a))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class AvgPool(Layer):
     """The mean of each window, over n_k cells.
 
@@ -173,14 +174,14 @@ def _check_options(pool: MaxPool | GlobalMaxPool | AdaptiveMaxPool) -> None:
         raise ShapeError(f'{name}: frozen_as={pool.frozen_as!r}, need "winner" or "average"')
 
 
-@dataclass(frozen=True)
+@value
 class Near:
     """Ties of a max pool: the first cell within `rtol` of the maximum, relative to the larger magnitude (Flux)."""
 
     rtol: float
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class MaxPool(Layer):
     """The maximum of each window. Padding never wins and has no value.
 
@@ -260,7 +261,7 @@ class GlobalAvgPool(Layer):
         return self._pool(inputs[0].shape).frozen(*inputs)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class GlobalMaxPool(Layer):
     """The maximum over all spatial axes, which stay with length 1. `ties` and `frozen_as` as for MaxPool."""
 
@@ -306,7 +307,7 @@ def _bins(size: int | Sequence[int | None] | None, shape: Shape, name: str) -> B
     return Bins([[(i * n // s, -(-(i + 1) * n // s)) for i in range(s)] for s, n in zip(sizes, spatial, strict=True)])
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class AdaptiveAvgPool(Layer):
     """The mean of each of `size` windows that together cover the input, and overlap where they do not divide it.
 
@@ -331,7 +332,7 @@ class AdaptiveAvgPool(Layer):
         return _average(a, bins, bins.positions, bins.real(a, bins.positions))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class AdaptiveMaxPool(Layer):
     """The maximum of each of `size` windows, as for AdaptiveAvgPool. `ties` and `frozen_as` as for MaxPool."""
 
@@ -370,7 +371,7 @@ class AdaptiveMaxPool(Layer):
         return _winners(a, bins, bins.positions, self.ties)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class SoftMinPool(Layer):
     """eta = -log sum_d exp(-z_d) over the last axis, (batch, D) -> (batch, 1): the log-odds of pairwise
     differences.
@@ -413,7 +414,7 @@ class SoftMinPool(Layer):
         return SoftMin(weight=pi, bias=-entropy, shares=pi if self.share == "eta" else divide(pi * z, eta))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class SoftMin(Linear):
     """The frozen soft-min pool: z = sum_d w_d z_d + b, over axis 1."""
 

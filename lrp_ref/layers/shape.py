@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..arrays import Array, like, namespace, ones, total, zeros
 from ..errors import ShapeError
+from ..values import value
 from .base import Layer, Linear, Shape, Wires, axes_tuple, sample_axes
 from .window import Bins, pairs
 
@@ -29,7 +30,7 @@ class Flatten(Wires):
         return s.reshape(shape)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Reshape(Wires):
     """Samples in another shape, given without the batch; one entry may be -1."""
 
@@ -52,7 +53,7 @@ class Reshape(Wires):
         return s.reshape(shape)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Transpose(Wires):
     """Axes in another order; axis 0, the batch, stays first."""
 
@@ -78,7 +79,7 @@ class Transpose(Wires):
         return s.transpose(tuple(sorted(range(s.ndim), key=list(self.axes).__getitem__)))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Squeeze(Wires):
     """Without the given axes, which have length 1."""
 
@@ -105,7 +106,7 @@ class Squeeze(Wires):
         return s.reshape(shape)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Unsqueeze(Wires):
     """With a new axis of length 1 at `axis` (not 0)."""
 
@@ -128,7 +129,7 @@ class Unsqueeze(Wires):
         return s.reshape(shape)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Slice(Wires):
     """The part start:stop:step of one axis (not the batch's), step >= 1."""
 
@@ -161,7 +162,7 @@ class Slice(Wires):
         return whole
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Pad(Wires):
     """Zeros around a sample: a pair (before, after) for each of its axes. No input feeds the border."""
 
@@ -190,7 +191,7 @@ class Pad(Wires):
         return s[self._inside(shape)]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Upsample(Wires):
     """Each cell repeated `factor` times along every spatial axis (nearest neighbor)."""
 
@@ -245,7 +246,7 @@ def _check_block(layer: DepthToSpace | SpaceToDepth) -> None:
         raise ShapeError(f'{name}: mode={layer.mode!r}, need "DCR" or "CRD"')
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class DepthToSpace(Wires):
     """Channels moved into blocks of cells, `block` along each spatial axis, as ONNX has it.
 
@@ -273,7 +274,7 @@ class DepthToSpace(Wires):
         return _to_depth(s, self.block, self.mode)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class SpaceToDepth(Wires):
     """Blocks of cells moved into channels: the inverse of DepthToSpace."""
 
@@ -298,7 +299,7 @@ class SpaceToDepth(Wires):
         return _to_space(s, self.block, self.mode)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Stencil(Linear):
     """z_k = sum_t w_tk a_tk over the cells of bin k, each with a weight of its own (what Resize freezes to)."""
 
@@ -324,7 +325,7 @@ ROUNDINGS: Mapping[str, Callable[[Fraction], int]] = {
 }
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@value
 class Resize(Layer):
     """The spatial axes resampled, one after the other, as ONNX and torch define it.
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Self
 
 from ..arrays import Array, namespace, ones, zeros
 from ..errors import ShapeError
+from ..values import value
 from .base import Shape, axes_tuple
 
 Padding = int | Sequence[int] | Sequence[Sequence[int]]
 """An int, one int a spatial axis, or a pair (before, after) for each."""
 
 
-@dataclass(frozen=True)
+@value
 class Window:
     """A window over `len(kernel)` spatial axes. Position p and tap t read cell p*stride - before +
     t*dilation.
@@ -131,7 +131,7 @@ class Window:
             yield (slice(None), slice(None), *spatial)
 
 
-@dataclass(frozen=True)
+@value
 class Bins:
     """Windows with bounds of their own: on each spatial axis, bin i covers the cells start_i to stop_i - 1.
 
