@@ -393,6 +393,8 @@ def shapes() -> list[Case]:
         C("Split uneven", "Slice Slice", n("Split", "x", "p q", axis=3, num_outputs=2), opsets=FROM18, **parts),
         C("Split one used", "Slice", n("Split", "x s", "- y", axis=3), constants={"s": ints(3, 4)}, opsets=FROM13),
     ]
+    for repeats, found in (((1, 1, 2, 1), "Concat"), ((1, 3, 1, 2), "Concat Concat"), ((1, 1, 1, 1), "Identity")):
+        cases.append(C(f"Tile {repeats}", found, n("Tile", "x r"), constants={"r": ints(*repeats)}))
     targets = {"-1": (-1, 126), "0": (0, -1), "0 inside": (0, 0, -1), "parts": (-1, 3, 42), "several": (0, 3, 2, 3, 7)}
     for name, target in targets.items():
         layer = "Flatten" if len(target) == 2 else "Reshape"

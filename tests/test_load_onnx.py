@@ -364,6 +364,15 @@ REFUSED = {  # name: nodes, constants, the error, what its words must hold
         UnsupportedOp,
         r'node "rnn" \(LSTM\): no layer',
     ),
+    "Tile over the batch": (
+        [n("Tile", "x r", name="tile")],
+        {"r": ints(2, 1, 1, 1)},
+        UnsupportedOp,
+        r'node "tile" \(Tile\): it repeats the batch',
+    ),
+    "Tile none": ([n("Tile", "x r")], {"r": ints(1, 0, 1, 1)}, LoadError, r"\[1, 0, 1, 1\] times, need a number >= 1"),
+    "Tile short": ([n("Tile", "x r")], {"r": ints(1, 2)}, LoadError, "of 4 axes"),
+    "Tile huge": ([n("Tile", "x r")], {"r": ints(1, 1, 2**40, 1)}, LoadError, "more than 16384|elements"),
     "If": (
         [n("If", "c", name="if", then_branch=BRANCH, else_branch=BRANCH)],
         IDX,

@@ -494,6 +494,23 @@ def _split(reader: Reader, operator: Operator) -> None:
         start += part
 
 
+def _tile(reader: Reader, operator: Operator) -> None:
+    repeats, rank = reader.numbers(operator, 1) or [], reader.rank(operator)
+    if len(repeats) != rank or min(repeats, default=1) < 1:
+        raise LoadError(f"{operator} repeats an input of {rank} axes {repeats} times, need a number >= 1 for each axis")
+    if repeats[:1] != [1] and repeats:
+        reader.unsupported(operator, "it repeats the batch")
+    source, tiled = reader.data(operator), [axis for axis, n in enumerate(repeats) if n > 1]
+    if math.prod(repeats) > LONGEST_SIDE:
+        raise LoadError(f"{operator} repeats each value {math.prod(repeats)} times, more than {LONGEST_SIDE}")
+    for axis in tiled[:-1]:
+        source = reader.add(operator, Concat(axis=axis), *[source] * repeats[axis], last=False)
+    if tiled:
+        reader.add(operator, Concat(axis=tiled[-1]), *[source] * repeats[tiled[-1]])
+    else:
+        reader.add(operator, Identity(), source)
+
+
 def _axis(reader: Reader, operator: Operator) -> tuple[int, int]:
     """The axis that an operator works on, and its length."""
     axis, shape = operator.attributes.get("axis", 0), reader.shape(operator, operator.inputs[0])
@@ -639,6 +656,7 @@ OPERATORS: dict[str, Callable[[Reader, Operator], None]] = {
     "Sub": _sub,
     "Sum": _add,
     "Tanh": _activation(lambda a: Tanh()),
+    "Tile": _tile,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }
@@ -693,6 +711,7 @@ READ_AS: dict[str, tuple[str, ...]] = {
     "Sub": ("Sub", "Scale"),
     "Sum": ("Add",),
     "Tanh": ("Tanh",),
+    "Tile": ("Concat", "Identity"),
     "Transpose": ("Transpose",),
     "Unsqueeze": ("Unsqueeze",),
 }
