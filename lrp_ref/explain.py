@@ -13,7 +13,7 @@ from .errors import GraphError, LrpError, Pole, ShapeError
 from .graph import Graph, Node
 from .ledger import Entry, Ledger, entry
 from .propagate import Rule
-from .targets import StartRelevance, as_target
+from .targets import StartRelevance, Target, as_target, fixed
 from .text import near
 from .values import value
 
@@ -43,6 +43,10 @@ class Explanation:
     """Other names that nodes answer to."""
     engine: str = "plain"
     """What computed it."""
+    graph: Graph | None = None
+    """The network, as the composite prepared it and in the arithmetic of the input; None if read from a file."""
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    """What was explained of each output, the greatest logit by its class; empty if read from a file."""
 
     def at(self, name: str) -> Array:
         """The relevance at the output of the named node, or of the named input; after a mask, if it has one."""
@@ -126,7 +130,8 @@ def explain(
     activations = graph.forward(values)
     masks = _checked_edit(graph, edit or {}, activations)
 
-    start = _start(graph, activations, target)
+    targets = _targets(graph, activations, target)
+    start = {name: goal.start(activations[name]) for name, goal in targets.items()}
     relevance = dict(start)
     entries: list[Entry] = []
     for node in reversed(graph.nodes):
@@ -167,16 +172,18 @@ def explain(
         relevances={name: relevance[name] for name in kept if name in relevance},
         activations={name: activations[name] for name in kept},
         aliases=graph.aliases,
+        graph=graph,
+        targets=targets,
     )
 
 
-def _start(graph: Graph, activations: Mapping[str, Array], target: Any) -> dict[str, Array]:
-    """The relevance put in at each output that has a target."""
+def _targets(graph: Graph, activations: Mapping[str, Array], target: Any) -> dict[str, Target]:
+    """The target of each output that has one, the greatest logit as that of its class."""
     if len(graph.outputs) == 1 and not isinstance(target, Mapping):
         target = {graph.outputs[0]: target}
     if not isinstance(target, Mapping) or not target or set(target) - set(graph.outputs):
         raise GraphError(f"target: the outputs are {list(graph.outputs)}: give a dict with a target for some or all")
-    start = {}
+    goals = {}
     for name, wanted in target.items():
         goal, node = as_target(wanted), graph[name]
         if node.layer.probabilities and not isinstance(goal, StartRelevance):
@@ -184,8 +191,8 @@ def _start(graph: Graph, activations: Mapping[str, Array], target: Any) -> dict[
                 f'target: node "{name}" ({node.kind}) gives probabilities, relevance starts from logits: '
                 f"strip it, and name the node before it as the output"
             )
-        start[name] = goal.start(activations[name])
-    return start
+        goals[name] = fixed(goal, activations[name])
+    return goals
 
 
 def _checked_edit(graph: Graph, edit: Mapping[str, Array], activations: Mapping[str, Array]) -> dict[str, Array]:

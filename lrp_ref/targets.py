@@ -183,6 +183,26 @@ def as_target(target: Any) -> Target:
     return logit(target)
 
 
+def fixed(target: Target, z: Array) -> Target:
+    """The target as it stays when z changes: argmax as the logit of the class that is greatest now."""
+    if isinstance(target, argmax) and z.ndim == 2:
+        return logit(z.argmax(axis=1))
+    return target
+
+
+def repeated(target: Target, times: int) -> Target:
+    """The target of one sample for that many copies of it."""
+    one: Any = target
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(one) if dataclasses.is_dataclass(one) else ():
+        old = getattr(one, field.name)
+        if isinstance(old, tuple) and len(old) == 1:
+            changed[field.name] = old * times
+        elif is_array(old) and len(old) == 1:
+            changed[field.name] = namespace(old).repeat(old, times, axis=0)
+    return cast(Target, dataclasses.replace(one, **changed)) if changed else target
+
+
 @value
 class StartRelevance:
     """Start relevance given as an array of the output's shape."""

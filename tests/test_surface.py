@@ -115,7 +115,7 @@ BELOW = {  # module: what it may import of the package, besides errors, text and
     "loaders": {"arrays", "canonize", "graph", "layers"},
     "data": {"graph", "layers"},
     "show": {"arrays"},
-    "theory": {"arrays", "graph", "layers", "propagate", "rules", "targets"},
+    "theory": {"arrays", "explain", "graph", "layers", "propagate", "rules", "targets"},
 }
 INSIDE_FUNCTIONS = {("explain", "store"), ("io", "loaders")}
 

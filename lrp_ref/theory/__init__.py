@@ -1,6 +1,8 @@
-"""What relevance is compared with: messages, gradients."""
+"""What relevance is compared with: messages, gradients, the deep Taylor decomposition."""
 
+from . import dtd
 from .gradients import gradient, gradient_x_input, integrated_gradients
 from .messages import messages
+from .recursion import full_recursion
 
-__all__ = ["gradient", "gradient_x_input", "integrated_gradients", "messages"]
+__all__ = ["dtd", "full_recursion", "gradient", "gradient_x_input", "integrated_gradients", "messages"]

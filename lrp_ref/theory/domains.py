@@ -1,0 +1,171 @@
+"""Where the inputs of a layer may lie: R, R+ or a box; all three are convex, so a segment lies in them if its ends do.
+
+A root outside the domain is one that the network can never meet (Montavon et al. 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ..arrays import Array, as_array, like, negative, per_channel, positive, total, zeros
+from ..errors import GraphError
+from ..graph import Graph, Node
+from ..layers import (
+    AdaptiveAvgPool,
+    AdaptiveMaxPool,
+    Add,
+    AvgPool,
+    Clip,
+    Concat,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    HardSigmoid,
+    MaxPool,
+    Mean,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Softplus,
+    Sum,
+    SumPool,
+    Wires,
+)
+from ..propagate import Rule
+from ..rules import ZBox
+from ..text import near
+from ..values import value
+
+
+class Domain(Protocol):
+    """A convex set of inputs of a layer."""
+
+    @property
+    def never_negative(self) -> bool:
+        """Whether it lies in R+."""
+        ...
+
+    def excess(self, a: Array) -> Array:
+        """How far each coordinate lies outside, in the shape of `a`; 0 inside."""
+        ...
+
+    def least(self, a: Array, w: Array, b: Array) -> Array | None:
+        """The least z = sum_j a_j w_jk + b_k in the domain, one a row of w, at `a`'s shape; None: no least."""
+        ...
+
+
+@value
+class Real:
+    """R: every input."""
+
+    never_negative = False
+
+    def excess(self, a: Array) -> Array:
+        """0."""
+        return zeros(a.shape, a)
+
+    def least(self, a: Array, w: Array, b: Array) -> Array | None:
+        """None: z falls without end along -w."""
+        return None
+
+    def __str__(self) -> str:
+        return "R"
+
+
+@value
+class Positive:
+    """R+: no input is negative, as behind a ReLU."""
+
+    never_negative = True
+
+    def excess(self, a: Array) -> Array:
+        """-a where a < 0."""
+        return -negative(a)
+
+    def least(self, a: Array, w: Array, b: Array) -> Array | None:
+        """b, at 0, if no weight is negative; else None."""
+        return None if bool((w < 0).any()) else b
+
+    def __str__(self) -> str:
+        return "R+"
+
+
+@value
+class Box:
+    """low <= a_j <= high; each a scalar, one number a channel, or an array of the sample's shape."""
+
+    low: Any
+    high: Any
+
+    @property
+    def never_negative(self) -> bool:
+        """Whether no lower bound is negative."""
+        return bool((as_array(self.low) >= 0).all())
+
+    def _bounds(self, a: Array) -> tuple[Array, Array]:
+        low, high = (per_channel(like(bound, a), a, "Box") for bound in (self.low, self.high))
+        return low, high
+
+    def excess(self, a: Array) -> Array:
+        """The distance to the bound that is passed."""
+        low, high = self._bounds(a)
+        return positive(low - a) + positive(a - high)
+
+    def least(self, a: Array, w: Array, b: Array) -> Array | None:
+        """sum_j (low_j w_jk+ + high_j w_jk-) + b_k, at a corner."""
+        low, high = self._bounds(a)
+        return total(low * positive(w) + high * negative(w), range(1, w.ndim)) + b
+
+    def __str__(self) -> str:
+        return "box"
+
+
+def domains(
+    graph: Graph, rules: Mapping[str, Rule], given: Domain | Mapping[str, Domain] | None = None
+) -> dict[str, Domain]:
+    """For each node the domain of its inputs.
+
+    The given one, of the network's inputs or by node; else the box of a z-box; else R+ where no input can be negative;
+    else R.
+    """
+    by_node: Mapping[str, Domain] = given if isinstance(given, Mapping) else {}
+    at_inputs = None if given is None or isinstance(given, Mapping) else given
+    if unknown := [name for name in by_node if name not in rules]:
+        raise GraphError(f'domain: no relevance passed a node "{unknown[0]}"{near(unknown[0], list(rules))}')
+    never_negative = positive_nodes(graph, inputs=at_inputs is not None and at_inputs.never_negative)
+
+    def of(node: Node) -> Domain:
+        rule = rules[node.name]
+        if node.name in by_node:
+            return by_node[node.name]
+        if at_inputs is not None and set(node.inputs) <= set(graph.inputs):
+            return at_inputs
+        if isinstance(rule, ZBox):
+            return Box(rule.low, rule.high)
+        return Positive() if never_negative.issuperset(node.inputs) else Real()
+
+    return {node.name: of(node) for node in graph.nodes if node.name in rules}
+
+
+_NEVER_NEGATIVE = (ReLU, Sigmoid, HardSigmoid, Softplus, Softmax)
+_KEEP_THE_SIGN = (
+    Wires, Add, Concat, Sum, Mean, SumPool, AvgPool, MaxPool, GlobalAvgPool, GlobalMaxPool, AdaptiveAvgPool,
+    AdaptiveMaxPool,
+)  # fmt: skip
+
+
+def positive_nodes(graph: Graph, *, inputs: bool = False) -> frozenset[str]:
+    """The nodes whose outputs cannot be negative, as far as layers tell: ReLU and kin, and what sums or routes these.
+
+    `inputs` says whether the network's own inputs cannot be negative.
+    """
+    found = set(graph.inputs) if inputs else set()
+    for node in graph.nodes:
+        kept = isinstance(node.layer, _KEEP_THE_SIGN) and found.issuperset(node.inputs)
+        if isinstance(node.layer, Add) and node.layer.constant is not None:
+            kept = kept and not bool((node.layer.constant < 0).any())
+        if isinstance(node.layer, Clip):
+            kept = node.layer.low is not None and bool(node.layer.low >= 0)
+        if kept or isinstance(node.layer, _NEVER_NEGATIVE):
+            found.add(node.name)
+    return frozenset(found)
