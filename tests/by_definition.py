@@ -1128,3 +1128,62 @@ def with_batch_rms(
 
         dealt.append(rule(op_i, a, R, *parameters, **variant, stabilizer=stabilizer))
     return dealt
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Deep Taylor decomposition
+
+
+def directions(rule: str, op: Operator, a: Any, *parameters: Any) -> dict[tuple[int, int], Fraction]:
+    """v_jk of the line a - t v on which neuron k's root lies, by the rule's own formula; 0 where w_jk = 0.
+
+    zero, epsilon, norm: a_j. gamma: a_j (1 + gamma [w_jk > 0]). generalized_gamma: a_j (1 + gamma [a_j w_jk z_k > 0]).
+    z_plus: a_j [a_j w_jk > 0]. w_square: w_jk. flat: 1 / w_jk. z_box: a_j - low_j where w_jk > 0, else a_j - high_j.
+    """
+    a = vector(a, op.inputs)
+    z = forward(op, a)
+    v = {}
+    for (j, k), w in op.w.items():
+        if w == 0:
+            v[j, k] = ZERO
+        elif rule in ("zero", "epsilon", "norm"):
+            v[j, k] = a[j]
+        elif rule == "gamma":
+            v[j, k] = a[j] * (1 + Fraction(parameters[0])) if w > 0 else a[j]
+        elif rule == "generalized_gamma":
+            v[j, k] = a[j] * (1 + Fraction(parameters[0])) if a[j] * w * z[k] > 0 else a[j]
+        elif rule == "z_plus":
+            v[j, k] = a[j] if a[j] * w > 0 else ZERO
+        elif rule == "w_square":
+            v[j, k] = w
+        elif rule == "flat":
+            v[j, k] = 1 / w
+        elif rule == "z_box":
+            low, high = (each if isinstance(each, (list, tuple)) else [each] * len(a) for each in parameters)
+            v[j, k] = a[j] - Fraction(low[j] if w > 0 else high[j])
+        else:
+            raise ValueError(f"{rule} has no root of this form")
+    return v
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """The expansion of one neuron's relevance model z c at a~, over the inputs connected to it."""
+
+    point: dict[int, Fraction]
+    residual: Fraction
+    first: dict[int, Fraction]
+    zero_order: Fraction
+
+
+def expanded(op: Operator, a: Any, R_k: Fraction, k: int, v: dict[tuple[int, int], Fraction], t: Fraction) -> Expanded:
+    """At a~_j = a_j - t v_jk: residual sum_j a~_j w_jk + b_k, terms (a_j - a~_j) w_jk c, zero order residual c."""
+    a = vector(a, op.inputs)
+    c = R_k / forward(op, a)[k]
+    point, first, residual = {}, {}, op.b[k]
+    for (j, unit), w in op.w.items():
+        if unit == k:
+            point[j] = a[j] - t * v[j, k]
+            first[j] = (a[j] - point[j]) * w * c
+            residual += point[j] * w
+    return Expanded(point, residual, first, residual * c)

@@ -438,7 +438,7 @@ def _verified(
     assert explanation.graph is not None
     above = [explanation.activations[n.name][0].size for n in explanation.graph.nodes
              if layer.node.name in explanation.graph.upstream[n.name]] if context else []  # fmt: skip
-    block = max(1, CELLS // (layer.a[0].size * 4 + sum(above) * 4))
+    block = max(1, CELLS // (4 * (layer.a[0].size + layer.R[0].size + sum(above))))
     parts = []
     for begin in range(0, len(flat), block):
         some = flat[begin : begin + block]

@@ -184,7 +184,10 @@ class _Run:
             on = on & (self.at_outputs(i, a) != 0)
         if node.name not in self.roots:
             on = on & (parts.d != 0 if self.reading == "extended" else parts.n * sign(parts.z) > 0)
-        at, k = on.reshape(count, -1).nonzero()
+        # Each pair of a point and one of its neurons has a root of its own; only neurons that are on have one.
+        at, k = on.reshape(count, on[0].size).nonzero()
+        if not len(at):
+            return zeros(a.shape, a), zeros((count,), a)
         a_k = a[at]
         if node.name in self.roots:
             root = inside = a_k * number(0, a) + like(self.roots[node.name], a)
@@ -193,12 +196,12 @@ class _Run:
             alone[np.arange(len(at)), k] = number(1, a)
             one, _ = rule.linear_map(node.layer, [a_k])
             w, n = rows(one, rule, a_k, alone.reshape(len(at), *on.shape[1:]), [used[at] for used in parts.used])
-            t = parts.step(self.reading).reshape(count, -1)[at, k].reshape((-1,) + (1,) * (a.ndim - 1))
+            t = parts.step(self.reading).reshape(count, on[0].size)[at, k].reshape((-1,) + (1,) * (a.ndim - 1))
             way = t * direction(w, n)
             root, inside = a_k - way, a_k - way * number(INSIDE, a)
         around = np.repeat(inside.reshape(len(at), 1, inputs), inputs + 1, axis=1)
         around[:, np.arange(1, inputs + 1), np.arange(inputs)] += number(STEP, a)
-        R = self.at_outputs(i, around.reshape(-1, *a.shape[1:])).reshape(len(at), inputs + 1, -1)
+        R = self.at_outputs(i, around.reshape(-1, *a.shape[1:])).reshape(len(at), inputs + 1, on[0].size)
         R = R[np.arange(len(at)), :, k]
         slopes = (R[:, 1:] - R[:, :1]) / number(STEP, a)
         terms = slopes.reshape(a_k.shape) * (a_k - root)

@@ -37,7 +37,7 @@ class Denominators:
     d: Array
     """The rule's denominator."""
     n: Array
-    """What its contributions sum to: d without bias and stabilizer."""
+    """What its contributions sum to where w_jk != 0: how fast z_k falls on the way along v."""
     size: Array
     """sum |n_jk| + |n_0k| + |e_k|: over |d| the condition number of the denominator."""
     portion: Array
@@ -58,13 +58,15 @@ class Denominators:
             e = rule.stabilizer(summed + b, rule.epsilon)
             reach = sum(linear.linear(abs(x_t), abs(w_t)) for x_t, w_t in zip(x, w, strict=True)) + abs(b) + abs(e)
             on = dealt != 0
-            d, n, size = where(on, summed + b + e, d), where(on, summed, n), where(on, reach, size)
+            moving = [where(weight == 0, number(0, a), w_t) for w_t in w]
+            n = where(on, sum(map(linear.linear, x, moving)), n)
+            d, size = where(on, summed + b + e, d), where(on, reach, size)
             portion = where(on, dealt, portion)
             used.append(on)
         return cls(z, d, n, size, portion, used)
 
     def step(self, reading: Reading) -> Array:
-        """t = p z / d ("extended") or z / sum_j n_jk ("physical"); 0 where that divides by 0."""
+        """t = p z / d ("extended") or z / sum_j v_j w_jk ("physical"); 0 where that divides by 0."""
         return divide(self.portion * self.z, self.d) if reading == "extended" else divide(self.z, self.n)
 
 
