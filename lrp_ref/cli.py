@@ -1,4 +1,5 @@
-"""``lrp-ref``: the digits explained under four sets of rules (demo), and one explanation at a time (explain).
+"""``lrp-ref``: the digits explained under four sets of rules (demo), one explanation at a time (explain), and the
+Taylor expansion behind it held against it (verify).
 
 Exit codes: 0 good; 1 a check failed; 2 wrong use or bad input; 130 interrupted. An error is one line.
 """
@@ -11,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from . import presets
 from .errors import LrpError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .loaders.image import Preprocessing
     from .propagate import Rule
+    from .theory.domains import Domain
+    from .theory.dtd import NodeReport, Report
 
 COMPOSITES: Mapping[str, Callable[..., Composite]] = {
     "epsilon_plus": presets.epsilon_plus,
@@ -47,7 +50,7 @@ PARTS = ("came", "went", "bias", "stabilizer", "unclaimed", "edited", "amplifica
 
 
 class CheckFailed(Exception):
-    """Books that do not close."""
+    """Books that do not close, or an identity that does not hold."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -87,40 +90,77 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(prog="lrp-ref", description="Layer-wise relevance propagation, by the reference.")
     parser.add_argument("--version", action="version", version=f"lrp-ref {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="demo | explain", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="demo | explain | verify", required=True)
 
     demo = commands.add_parser("demo", allow_abbrev=False, help="explain ten digits under four sets of rules")
     demo.set_defaults(run=_demo)
     demo.add_argument("--out", type=Path, default=Path("demo-output"), metavar="DIR", help="default: demo-output")
 
-    one = commands.add_parser(
-        "explain",
-        allow_abbrev=False,
-        help="explain one input, and print rules and books",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="composites:\n  " + "\n  ".join(COMPOSITES) + "\n  or one rule for all, as it prints:"
-        ' "Epsilon(epsilon=0.1)", "ZPlus()", ...',
-    )
+    composites = "composites:\n  " + "\n  ".join(COMPOSITES) + "\n  or one rule for all, as it prints:"
+    composites += ' "Epsilon(epsilon=0.1)", "ZPlus()", ...'
+
+    def of_one_input(name: str, about: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            allow_abbrev=False,
+            help=about,
+            description=about,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog=composites,
+        )
+
+    one = of_one_input("explain", "explain one input, and print rules and books")
     one.set_defaults(run=_explain)
-    one.add_argument(
-        "--model", default="digits-cnn", help=f"{', '.join(MODELS)}, or an .onnx file; default: digits-cnn"
-    )
-    one.add_argument(
-        "--input", required=True, metavar="N|FILE", help="a row of the digits, an input in a .npy file, a PNG or a JPEG"
-    )
-    one.add_argument("--composite", default="epsilon_gamma_box", help="see below; default: epsilon_gamma_box")
-    one.add_argument("--target", default="argmax", metavar="K|argmax", help="the class explained; default: argmax")
-    one.add_argument(
-        "--low", type=float, help="least value that an input can have, for a z-box; default: a black pixel's"
-    )
-    one.add_argument("--high", type=float, help="greatest; default: a white pixel's")
-    one.add_argument("--labels", type=Path, metavar="FILE", help="the names of the classes, one a line")
-    one.add_argument("--dtype", choices=("float32", "float64"), default="float64", help="default: float64")
+    _what_is_explained(one)
     one.add_argument("--out", type=Path, metavar="PNG", help="write the heatmap to this file")
     one.add_argument("--overlay", action="store_true", help="draw it over the input in place of beside it")
-    one.add_argument("--exact", action="store_true", help="compute in rational numbers, and check that the books close")
-    one.add_argument("--json", action="store_true", help="print one JSON document in place of text")
-    image = one.add_argument_group("how the pixels of a PNG or JPEG become numbers: (scale * pixel - mean) / std")
+
+    held = of_one_input("verify", "hold one explanation against its deep Taylor decomposition, neuron by neuron")
+    held.set_defaults(run=_verify)
+    _what_is_explained(held)
+    held.add_argument(
+        "--reading",
+        default="extended",
+        metavar="extended|physical",
+        help="whether the bias is a coordinate that moves, or only inputs move; default: extended",
+    )
+    held.add_argument(
+        "--domain",
+        metavar="R|R+|LOW,HIGH",
+        help="where the network's inputs may lie (--domain=-1,1 if it begins with a minus); "
+        "default: the box of a z-box, R+ behind a ReLU, else R",
+    )
+    held.add_argument("--nodes", metavar="A,B", help="ask about these nodes only")
+    held.add_argument("--units", type=int, metavar="N", help="only the N neurons of greatest |R| of each node")
+    held.add_argument("--no-context", action="store_true", help="do not run the network above from each root")
+    held.add_argument("--full", action="store_true", help="run the full recursion, however long it takes")
+    held.add_argument("--out", type=Path, metavar="DIR|PNG", help="write a page and its picture here, or the picture")
+    for command in (demo, one, held):
+        command.add_argument("--traceback", action="store_true", help="show where an error arose")
+    return parser
+
+
+def _what_is_explained(command: argparse.ArgumentParser) -> None:
+    """The options of every command that explains one input."""
+    command.add_argument(
+        "--model", default="digits-cnn", help=f"{', '.join(MODELS)}, or an .onnx file; default: digits-cnn"
+    )
+    command.add_argument(
+        "--input", required=True, metavar="N|FILE", help="a row of the digits, an input in a .npy file, a PNG or a JPEG"
+    )
+    command.add_argument("--composite", default="epsilon_gamma_box", help="see below; default: epsilon_gamma_box")
+    command.add_argument("--target", default="argmax", metavar="K|argmax", help="the class explained; default: argmax")
+    command.add_argument(
+        "--low", type=float, help="least value that an input can have, for a z-box; default: a black pixel's"
+    )
+    command.add_argument("--high", type=float, help="greatest; default: a white pixel's")
+    command.add_argument("--labels", type=Path, metavar="FILE", help="the names of the classes, one a line")
+    command.add_argument("--dtype", choices=("float32", "float64"), default="float64", help="default: float64")
+    command.add_argument(
+        "--exact", action="store_true", help="compute in rational numbers, and check that the books close"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON document in place of text")
+    image = command.add_argument_group("how the pixels of a PNG or JPEG become numbers: (scale * pixel - mean) / std")
     image.add_argument("--preprocessing", type=Path, metavar="FILE", help="JSON with any of what follows")
     image.add_argument("--size", help="resize to HEIGHTxWIDTH")
     image.add_argument("--order", help="rgb, bgr or gray; default: rgb")
@@ -130,23 +170,30 @@ def _parser() -> argparse.ArgumentParser:
     image.add_argument(
         "--layout", help="channels_first or channels_last, as the network reads it; default: channels_first"
     )
-    for command in (demo, one):
-        command.add_argument("--traceback", action="store_true", help="show where an error arose")
-    return parser
 
 
 # --- one explanation ------------------------------------------------------------------------------
 
 
-def _explain(options: argparse.Namespace) -> str:
+class _One(NamedTuple):
+    """One explanation, and what is said about it."""
+
+    explanation: Explanation
+    seconds: float
+    about: dict[str, Any]
+    lines: list[str]
+    title: str
+    picture: Array
+    pixels: Preprocessing | None
+
+
+def _explained(options: argparse.Namespace) -> _One:
+    """The explanation that the options ask for; with --exact its books are checked."""
     from time import perf_counter
 
     from .arrays import exact, floats
     from .explain import explain
-    from .show import save_heatmap
 
-    if options.overlay and not options.out:
-        raise LrpError("--overlay draws the picture that --out names: give both")
     graph, target, pixels = _model(options.model), _target(options.target), _preprocessing(options)
     composite = _composite(options, pixels)
     x, name, picture = _input(options.input, options.model, pixels)
@@ -166,21 +213,29 @@ def _explain(options: argparse.Namespace) -> str:
     explained = best if target is None else target % len(logits)
     found = {"class": best, "logits": logits.tolist(), **({"label": names[best]} if options.labels else {})}
     about = {"model": options.model, "input": name, "prediction": found, "target": explained}
-    if options.out:
-        title = f"{name}: logit {names[explained]}, {options.composite}"
-        R = _as_picture(explanation.relevance, pixels)
-        save_heatmap(options.out, R, image=picture, overlay=options.overlay, title=title)
-        about["picture"] = str(options.out)
-    if options.json:
-        return _document(explanation, {**about, "composite": options.composite}, seconds if options.exact else None)
+    about["composite"] = options.composite
     lines = [
         f"{options.model}, {name}: class {names[best]}",
         _logits(logits, names),
         f"explained: logit {names[explained]} by {options.composite}",
-        f"\n{explanation.rules}",
-        f"\n{explanation.ledger}",
-        f"\n{_total(explanation.ledger)}",
     ]
+    title = f"{name}: logit {names[explained]}, {options.composite}"
+    return _One(explanation, seconds, about, lines, title, picture, pixels)
+
+
+def _explain(options: argparse.Namespace) -> str:
+    from .show import save_heatmap
+
+    if options.overlay and not options.out:
+        raise LrpError("--overlay draws the picture that --out names: give both")
+    explanation, seconds, about, lines, title, picture, pixels = _explained(options)
+    if options.out:
+        R = _as_picture(explanation.relevance, pixels)
+        save_heatmap(options.out, R, image=picture, overlay=options.overlay, title=title)
+        about["picture"] = str(options.out)
+    if options.json:
+        return _document(explanation, about, seconds if options.exact else None)
+    lines += [f"\n{explanation.rules}", f"\n{explanation.ledger}", f"\n{_total(explanation.ledger)}"]
     if options.exact:
         lines.append(
             f"exact: {seconds:.2f} s in rationals ({_carrier(explanation)}); "
@@ -364,11 +419,9 @@ def _total(ledger: Ledger, sample: int = 0) -> str:
 def _document(explanation: Explanation, about: Mapping[str, Any], seconds: float | None) -> str:
     """Everything as JSON; exact numbers once more as "numerator/denominator" in hexadecimal."""
     import json
-    import platform
 
     import numpy as np
 
-    from . import __version__
     from .arrays import floats
 
     def books(number: Callable[[Array], Any]) -> dict[str, Any]:
@@ -395,11 +448,21 @@ def _document(explanation: Explanation, about: Mapping[str, Any], seconds: float
         **about,
         "rules": {name: repr(rule) for name, rule in explanation.rules.items()},
         **books(lambda value: floats(np.asarray(value)).tolist()),
-        "versions": {"lrp_ref": __version__, "numpy": np.__version__, "python": platform.python_version()},
+        "versions": _versions(),
     }
     if seconds is not None:
         document["exact"] = {"seconds": seconds, "carrier": _carrier(explanation), **books(_hexadecimal)}
     return json.dumps(document, allow_nan=False)
+
+
+def _versions() -> dict[str, str]:
+    import platform
+
+    import numpy as np
+
+    from . import __version__
+
+    return {"lrp_ref": __version__, "numpy": np.__version__, "python": platform.python_version()}
 
 
 def _hexadecimal(value: Any) -> Any:
@@ -411,6 +474,129 @@ def _hexadecimal(value: Any) -> Any:
     flat = fractions(np.asarray(value, dtype=object)).reshape(-1)
     texts = np.array([f"{number.numerator:x}/{number.denominator:x}" for number in flat], dtype=object)
     return texts.reshape(np.shape(value)).tolist()
+
+
+# --- its deep Taylor decomposition ----------------------------------------------------------------
+
+
+def _verify(options: argparse.Namespace) -> str:
+    import json
+    from time import perf_counter
+    from typing import get_args
+
+    from .theory import dtd
+    from .theory.roots import Reading
+
+    reading = cast("Reading", _named(options.reading, get_args(Reading), "reading"))
+    domain = _domain(options.domain)
+    if options.units is not None and options.units < 1:
+        raise LrpError(f"--units {options.units}: give 1 or more")
+    explanation, seconds, about, lines, *_ = _explained(options)
+    started = perf_counter()
+    report = dtd.verify(
+        explanation,
+        reading,
+        domain,
+        nodes=options.nodes.split(",") if options.nodes else None,
+        units=options.units,
+        context=not options.no_context,
+        full=options.full or None,
+    )
+    seconds += perf_counter() - started
+
+    exact = f"exact: {seconds:.2f} s in rationals ({_carrier(explanation)})" if options.exact else ""
+    files = _pages(options.out, report, lines) if options.out else {}
+    if options.json:
+        document = {**about, **files, **report.to_dict(), "versions": _versions()}
+        if options.exact:
+            document["exact"] = {"seconds": seconds, "carrier": _carrier(explanation)}
+        said = json.dumps(_finite(document), allow_nan=False)
+    else:
+        parts = [*lines, f"\n{report}", exact, *(f"{what}: {path}" for what, path in files.items())]
+        said = "\n".join(filter(None, parts))
+    if broken := report.broken():
+        print(said, flush=True)
+        raise CheckFailed(f"the {reading} reading does not hold: {'; '.join(broken)}")
+    return said
+
+
+def _domain(text: str | None) -> Domain | None:
+    from math import isfinite
+
+    from .theory import dtd
+
+    named: dict[str, Domain] = {"R": dtd.Real(), "R+": dtd.Positive()}
+    if text is None or text in named:
+        return None if text is None else named[text]
+    if "," not in text:
+        raise LrpError(f"no domain {text!r}{near(text, list(named))}; a box is LOW,HIGH, such as 0,1")
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise LrpError(f"--domain {text}: give R, R+ or a box LOW,HIGH, such as 0,1") from None
+    if not (isfinite(low) and isfinite(high) and low <= high):
+        raise LrpError(f"--domain {text}: LOW,HIGH are finite numbers, LOW at most HIGH")
+    return dtd.Box(low, high)
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for each number that JSON has no word for."""
+    from math import isfinite
+
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _pages(out: Path, report: Report, lines: Sequence[str]) -> dict[str, str]:
+    """Write the picture, and into a folder a page around it; where they are."""
+    from .show import taylor
+    from .show.page import save
+    from .show.taylor import claim
+
+    if out.suffix and not out.is_dir():
+        return {"picture": str(save(taylor(report), out))}
+    picture, page = out / "taylor.png", out / "taylor.md"
+    save(taylor(report), picture)
+    with_roots = [node for node in report.nodes if node.neurons is not None]
+    head = ("node", "layer", "rule", "neurons", "domain", "root in it", "active half-space", "t", "context drift")
+    parts = [
+        f"# Deep Taylor decomposition, {report.reading} reading",
+        "  \n".join(lines),
+        claim(report),
+        "A root alone shows nothing, since every way to split R_k has one. What says something is whether the root "
+        "lies in the domain, and whether the context c_k = R_k / z_k, which the model holds fixed, is the same there.",
+        f"![Shares of roots, steps t and context drift, a row for each node]({picture.name})",
+        _markdown(head, [_columns(node) for node in with_roots]),
+        "t and context drift: median (least to greatest).",
+        "## The report",
+        f"```\n{report}\n```",
+    ]
+    _write(page, "\n\n".join(parts) + "\n")
+    return {"picture": str(picture), "page": str(page)}
+
+
+def _columns(node: NodeReport) -> tuple[str, ...]:
+    """A node with roots in the page's table."""
+    import numpy as np
+
+    from .arrays import floats
+
+    def spread(column: Array) -> str:
+        numbers = floats(column)
+        return f"{np.median(numbers):.3g} ({numbers.min():.3g} to {numbers.max():.3g})"
+
+    neurons = node.neurons
+    assert neurons is not None
+    asked = len(neurons) + len(node.rootless)
+    name, rule = (text.replace("|", "\\|") for text in (node.name, repr(node.rule)))
+    drift = "not measured" if neurons.drift is None else spread(neurons.drift)
+    return (
+        *(name, node.kind, rule, str(asked), str(node.domain)),
+        *(f"{node.root_in_domain:.1%}", f"{int(neurons.active.sum()) / asked:.1%}", spread(neurons.t), drift),
+    )
 
 
 # --- the demo -------------------------------------------------------------------------------------

@@ -18,7 +18,9 @@ import lrp_ref as lrp
 from lrp_ref import cli, presets
 from lrp_ref.arrays import floats
 from lrp_ref.data import digits, digits_cnn, digits_mlp
-from lrp_ref.show import save_heatmap
+from lrp_ref.show import save_heatmap, taylor
+from lrp_ref.show.page import save
+from lrp_ref.theory import dtd
 
 MODELS = {"digits-cnn": digits_cnn, "digits-mlp": digits_mlp}
 CASES = [(model, name) for model in MODELS for name in cli.COMPOSITES]
@@ -318,7 +320,7 @@ NEAREST = "the nearest names are 'epsilon_plus', 'epsilon_plus_flat', 'epsilon_a
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ("", "required: demo | explain (see lrp-ref --help)"),
+        ("", "required: demo | explain | verify (see lrp-ref --help)"),
         ("demos", "invalid choice: 'demos'"),
         ("explain", "required: --input (see lrp-ref explain --help)"),
         ("explain --inp 3", "required: --input"),
@@ -491,3 +493,198 @@ def test_a_summary_is_written_whole_or_not_at_all(run, tmp_path, monkeypatch):
     refused(run("demo", "--out", tmp_path), "no space left")
     assert (tmp_path / "summary.md").read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["digits.png", "summary.md"]
+
+
+# --- its deep Taylor decomposition -----------------------------------------------------------------------------------
+
+
+def without_numbers_json_lacks(text):
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture(params=[False, True], ids=["text", "json"])
+def as_json(request):
+    return ["--json"] * request.param
+
+
+@pytest.mark.parametrize("reading", ["extended", "physical"])
+@pytest.mark.parametrize("model", MODELS)
+def test_verify_prints_and_writes_what_the_library_finds(run, model, reading):
+    argv = ["verify", "--model", model, "--input", ROW, "--reading", reading]
+    report = dtd.verify(lrp.explain(MODELS[model](), x(), rules_of("epsilon_gamma_box")), reading)
+    code, out, err = run(*argv)
+    assert (code, err) == (0, "")
+    assert f"\n\n{report}\n" in out
+    for node in report.nodes:
+        rows = [line for line in out.splitlines() if line.split()[:2] == [node.name, node.kind]]
+        assert len(rows) == (node.reason is None)
+        assert (f'"{node.name}" ({node.kind}, {node.rule!r})' in out) == (node.reason is not None)
+
+    code, out, err = run(*argv, "--json")
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    found = without_numbers_json_lacks(out)
+    assert {name: found[name] for name in report.to_dict()} == report.to_dict()
+    assert (found["model"], found["target"], found["composite"]) == (model, ROW, "epsilon_gamma_box")
+    assert found["prediction"]["class"] == ROW
+    assert found["versions"]["lrp_ref"] == lrp.__version__
+    assert "exact" not in found
+
+
+OPTIONS = {
+    "--target 7": {},
+    "--domain R": {"domain": dtd.Real()},
+    "--domain R+": {"domain": dtd.Positive()},
+    "--domain=-1,0.5": {"domain": dtd.Box(-1, 0.5)},
+    "--nodes dense1,logits": {"nodes": ["dense1", "logits"]},
+    "--units 2": {"units": 2},
+    "--no-context": {"context": False},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_of_verify_reach_the_library(run, option):
+    code, out, err = run("verify", "--model", "digits-mlp", "--input", ROW, "--json", *option.split())
+    assert (code, err) == (0, "")
+    target = 7 if "target" in option else None
+    e = lrp.explain(digits_mlp(), x(), rules_of("epsilon_gamma_box"), target)
+    expected, found = dtd.verify(e, **OPTIONS[option]).to_dict(), without_numbers_json_lacks(out)
+    assert {name: found[name] for name in expected} == expected
+    if "target" not in option and "domain" not in option:
+        assert expected != dtd.verify(e).to_dict()
+
+
+def test_full_is_asked_for_and_otherwise_left_to_the_library(run, monkeypatch):
+    honest, asked = dtd.verify, []
+    monkeypatch.setattr(dtd, "verify", lambda *a, full, **k: asked.append(full) or honest(*a, full=False, **k))
+    for option in ([], ["--full"]):
+        assert run("verify", "--model", "digits-mlp", "--input", ROW, *option)[0] == 0
+    assert asked == [None, True]
+
+
+@pytest.mark.parametrize(("model", "units"), [("digits-cnn", 3), ("digits-mlp", 99)])
+def test_verify_in_rationals_finds_zeros(run, model, units, exact):
+    argv = ["verify", "--model", model, "--input", ROW, "--exact", "--no-context", "--units", units]
+    code, out, err = run(*argv, "--json")
+    assert (code, err) == (0, "")
+    found, counted = without_numbers_json_lacks(out), 0
+    for node in found["nodes"]:
+        if "neurons" in node:
+            counted += node["neurons"]
+            for identity in ("terms_less_messages", "zero_order_less_absorbed", "sum_error"):
+                assert node[identity] == {"least": 0, "median": 0, "greatest": 0}
+    assert counted > 10
+    assert (found["exact"]["carrier"] == "fractions.Fraction") == (sys.modules["flint"] is None)
+
+
+def test_verify_in_rationals_says_how_long_it_took(run):
+    code, out, err = run("verify", "--model", "digits-mlp", "--input", ROW, "--exact")
+    assert (code, err) == (0, "")
+    assert "\nexact: " in out
+    assert " s in rationals (" in out
+
+
+def test_an_identity_that_is_broken_is_reported_and_exits_with_1(run, monkeypatch, as_json):
+    honest = dtd.verify
+
+    def verify(*arguments, **options):
+        report = honest(*arguments, **options)
+        nodes = [
+            node
+            if node.name != "dense2"
+            else dataclasses.replace(
+                node, neurons=dataclasses.replace(node.neurons, difference=node.neurons.difference + 1e-3)
+            )
+            for node in report.nodes
+        ]
+        return dataclasses.replace(report, nodes=nodes)
+
+    monkeypatch.setattr(dtd, "verify", verify)
+    code, out, err = run("verify", "--model", "digits-mlp", "--input", ROW, *as_json)
+    assert code == 1
+    line = '"dense2": terms = messages fails at 4 of 4 neurons'
+    assert err == f"lrp-ref: the extended reading does not hold: {line}\n"
+    if as_json:
+        found = without_numbers_json_lacks(out)
+        assert (found["holds"], found["broken"]) == (False, [line])
+    else:
+        assert out.endswith(f"{line}\n")
+
+
+def test_numbers_that_json_lacks_are_null(run, monkeypatch):
+    honest = dtd.verify
+
+    def verify(*arguments, **options):
+        report = honest(*arguments, **options)
+        nodes = [
+            node
+            if node.neurons is None
+            else dataclasses.replace(
+                node, neurons=dataclasses.replace(node.neurons, distance=node.neurons.distance + np.inf)
+            )
+            for node in report.nodes
+        ]
+        return dataclasses.replace(report, nodes=nodes)
+
+    monkeypatch.setattr(dtd, "verify", verify)
+    code, out, _ = run("verify", "--model", "digits-mlp", "--input", ROW, "--json")
+    assert code == 0
+    found = {node["node"]: node for node in without_numbers_json_lacks(out)["nodes"]}
+    assert found["dense1"]["distance"] == {"least": None, "median": None, "greatest": None}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--reading extendd", "no reading 'extendd'; the nearest names are 'extended', 'physical'\n"),
+        ("--domain Q", "no domain 'Q'; the nearest names are 'R+', 'R'; a box is LOW,HIGH, such as 0,1\n"),
+        ("--domain low,high", "--domain low,high: give R, R+ or a box LOW,HIGH"),
+        ("--domain 0,1,2", "--domain 0,1,2: give R, R+ or a box LOW,HIGH"),
+        ("--domain 2,1", "--domain 2,1: LOW,HIGH are finite numbers, LOW at most HIGH"),
+        ("--domain 0,inf", "--domain 0,inf: LOW,HIGH are finite numbers"),
+        ("--nodes conv1,con2", "no node \"con2\"; the nearest names are 'conv2', 'conv1', '"),
+        ("--units 0", "--units 0: give 1 or more"),
+        ("--units many", "argument --units: invalid int value: 'many'"),
+        ("--overlay", "unrecognized arguments: --overlay"),
+        ("--composite epsilon_pluss", f"no composite 'epsilon_pluss'; {NEAREST}"),
+        ("--target 10", "target 10: the output has 10 classes"),
+        ("--out map.jpg", "map.jpg: pictures are written as PNG"),
+        ("--out file", "file"),
+    ],
+)
+def test_wrong_use_of_verify_is_one_line_and_exits_with_2(run, tmp_path, monkeypatch, argv, message):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    refused(run("verify", "--input", ROW, *argv.split()), message)
+    assert os.listdir() == ["file"]
+
+
+def test_verify_writes_a_page_around_its_picture(run, tmp_path):
+    there = tmp_path / "new"
+    code, out, err = run("verify", "--input", ROW, "--nodes", "conv1,logits,relu1", "--out", there)
+    assert (code, err) == (0, "")
+    assert out.endswith(f"picture: {there / 'taylor.png'}\npage: {there / 'taylor.md'}\n")
+    assert sorted(os.listdir(there)) == ["taylor.md", "taylor.png"]
+    report = dtd.verify(
+        lrp.explain(digits_cnn(), x(), rules_of("epsilon_gamma_box")), nodes=["conv1", "logits", "relu1"]
+    )
+    save(taylor(report), tmp_path / "expected.png")
+    assert (there / "taylor.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+    page = (there / "taylor.md").read_text(encoding="utf-8")
+    assert f"```\n{report}\n```\n" in page
+    assert "](taylor.png)" in page
+    share, t = report["conv1"].root_in_domain, np.median(report["conv1"].neurons.t)
+    row = f"| conv1 | Conv | {report['conv1'].rule!r} | 94 | box | {share:.1%} | 100.0% | {t:.3g} ("
+    assert row in page
+    assert "messages equal the first-order terms of the relevance model at the point a~" in page
+
+
+def test_a_name_that_ends_in_png_is_the_picture_alone(run, tmp_path):
+    code, out, _ = run("verify", "--model", "digits-mlp", "--input", ROW, "--out", tmp_path / "roots.png", "--json")
+    assert code == 0
+    assert os.listdir(tmp_path) == ["roots.png"]
+    found = json.loads(out)
+    assert found["picture"] == str(tmp_path / "roots.png")
+    assert "page" not in found

@@ -18,7 +18,7 @@ from test_rules import in_the_referees_words, rule_for
 import lrp_ref as lrp
 from lrp_ref.arrays import number
 from lrp_ref.data import digits, digits_cnn, digits_mlp
-from lrp_ref.layers import Add, AvgPool, BatchNorm, Conv, Dense, Flatten, MaxPool, Mul, ReLU
+from lrp_ref.layers import Add, AvgPool, BatchNorm, Conv, Dense, Flatten, MaxPool, Mul, Pad, ReLU
 from lrp_ref.theory import dtd, full_recursion, gradient_x_input
 from lrp_ref.theory.roots import relus_above
 
@@ -580,6 +580,16 @@ def test_a_positive_input_makes_positive_what_sums_it():
         assert str(dtd.verify(e, domain=domain)["2.dense"].domain) == expected
 
 
+def test_the_domain_of_the_inputs_reaches_through_what_only_routes_them():
+    net = lrp.chain(Pad(padding=((0, 0), (1, 0))), Flatten(), Dense(weight=np.ones((6, 2))))
+    e = lrp.explain(net, np.array([[[0.75, 0.5], [0.25, 0.5]]]), lrp.Zero(), 0)
+    domain = dtd.verify(e, domain=dtd.Box([0, -1], [1, 2]))["2.dense"].domain
+    assert domain.low.tolist() == [0, 0, 0, 0, -1, -1]
+    assert domain.high.tolist() == [0, 1, 1, 0, 2, 2]
+    for domain in (dtd.Real(), dtd.Positive()):
+        assert dtd.verify(e, domain=domain)["2.dense"].domain == domain
+
+
 def test_a_point_outside_is_counted_and_measured():
     node, root = neuron([1.0, -1.0], 0.0, [2.0, 1.0], lrp.WSquare(), "physical", dtd.Box(0, [1.75, 1.25]))
     assert lrp.fractions(root.point).tolist() == [F(3, 2), F(3, 2)]
@@ -656,6 +666,9 @@ def test_what_cannot_be_verified_is_refused_in_words(tmp_path):
         dtd.verify(e, "both")
     with pytest.raises(lrp.GraphError, match="no node"):
         dtd.verify(e, nodes=["conv3"])
+    side = lrp.Graph([*MLP.nodes, lrp.Node("side", ReLU(), "dense1")], outputs="logits")
+    with pytest.raises(lrp.GraphError, match='no relevance passed a node "side"'):
+        dtd.verify(lrp.explain(side, DIGIT, lrp.Zero()), nodes=["side"])
     e.save(tmp_path / "e.npz")
     with pytest.raises(lrp.GraphError, match="read from a file"):
         dtd.verify(lrp.read(tmp_path / "e.npz"))
@@ -739,6 +752,18 @@ def test_the_recursion_by_hand():
     t = F(5, 4) / F(3, 2)
     assert lrp.fractions(found.relevance).tolist() == [[2 * t, t, 0]]
     assert abs(F(*_ratio(found.unresolved))) < F(1, 2**80)
+
+
+def test_a_pole_at_a_root_is_said():
+    """Gamma's denominator at the second layer vanishes with the only neuron that is on there."""
+    rng = np.random.default_rng(1)
+    layers = []
+    for shape in ((3, 4), (4, 3), (3, 1)):
+        layers += [Dense(weight=rng.integers(-8, 9, shape) / 8, bias=-rng.integers(0, 5, shape[1]) / 16), ReLU()]
+    e = lrp.explain(lrp.chain(*layers[:-1]), lrp.exact([[0.5, 0.75, 0.25]]), lrp.Gamma(gamma=0.25), 0)
+    found = full_recursion(e)
+    assert found.at_pole
+    assert "has a pole at a root" in str(found)
 
 
 def test_the_recursion_through_batch_norm_pools_and_wires():

@@ -45,12 +45,16 @@ class Domain(Protocol):
         """Whether it lies in R+."""
         ...
 
+    def through(self, wires: Wires, a: Array) -> Domain:
+        """Where the outputs of a layer that only routes lie, when its input, of the shape of `a`, lies here."""
+        ...
+
     def excess(self, a: Array) -> Array:
         """How far each coordinate lies outside, in the shape of `a`; 0 inside."""
         ...
 
     def least(self, a: Array, w: Array, b: Array) -> Array | None:
-        """The least z = sum_j a_j w_jk + b_k in the domain, one a row of w, at `a`'s shape; None: no least."""
+        """The least z = sum_j a_j w_jk + b_k in the domain, one a row of w; None: no least."""
         ...
 
 
@@ -59,6 +63,10 @@ class Real:
     """R: every input."""
 
     never_negative = False
+
+    def through(self, wires: Wires, a: Array) -> Domain:
+        """The same."""
+        return self
 
     def excess(self, a: Array) -> Array:
         """0."""
@@ -77,6 +85,10 @@ class Positive:
     """R+: no input is negative, as behind a ReLU."""
 
     never_negative = True
+
+    def through(self, wires: Wires, a: Array) -> Domain:
+        """The same."""
+        return self
 
     def excess(self, a: Array) -> Array:
         """-a where a < 0."""
@@ -106,6 +118,11 @@ class Box:
         low, high = (per_channel(like(bound, a), a, "Box") for bound in (self.low, self.high))
         return low, high
 
+    def through(self, wires: Wires, a: Array) -> Domain:
+        """The box of the routed bounds; what no input feeds is 0."""
+        low, high = (wires.forward(zeros(a.shape, a) + bound)[0] for bound in self._bounds(a))
+        return Box(low, high)
+
     def excess(self, a: Array) -> Array:
         """The distance to the bound that is passed."""
         low, high = self._bounds(a)
@@ -121,25 +138,32 @@ class Box:
 
 
 def domains(
-    graph: Graph, rules: Mapping[str, Rule], given: Domain | Mapping[str, Domain] | None = None
+    graph: Graph,
+    rules: Mapping[str, Rule],
+    activations: Mapping[str, Array],
+    given: Domain | Mapping[str, Domain] | None = None,
 ) -> dict[str, Domain]:
     """For each node the domain of its inputs.
 
-    The given one, of the network's inputs or by node; else the box of a z-box; else R+ where no input can be negative;
-    else R.
+    The given one, by node, or of the network's inputs and of what only routes them; else the box of a z-box; else R+
+    where no input can be negative; else R.
     """
     by_node: Mapping[str, Domain] = given if isinstance(given, Mapping) else {}
     at_inputs = None if given is None or isinstance(given, Mapping) else given
     if unknown := [name for name in by_node if name not in rules]:
         raise GraphError(f'domain: no relevance passed a node "{unknown[0]}"{near(unknown[0], list(rules))}')
     never_negative = positive_nodes(graph, inputs=at_inputs is not None and at_inputs.never_negative)
+    routed: dict[str, Domain] = {} if at_inputs is None else dict.fromkeys(graph.inputs, at_inputs)
+    for node in graph.nodes:
+        if isinstance(node.layer, Wires) and node.inputs[0] in routed:
+            routed[node.name] = routed[node.inputs[0]].through(node.layer, activations[node.inputs[0]])
 
     def of(node: Node) -> Domain:
         rule = rules[node.name]
         if node.name in by_node:
             return by_node[node.name]
-        if at_inputs is not None and set(node.inputs) <= set(graph.inputs):
-            return at_inputs
+        if node.inputs[0] in routed and len(node.inputs) == 1:
+            return routed[node.inputs[0]]
         if isinstance(rule, ZBox):
             return Box(rule.low, rule.high)
         return Positive() if never_negative.issuperset(node.inputs) else Real()

@@ -270,8 +270,8 @@ def verify(
     ----------
     explanation : of one sample, made by ``explain`` with ``keep="all"`` and without ``edit``
     reading : "extended", where the bias is a coordinate that moves (the chapter), or "physical" (the deep Taylor paper)
-    domain : where inputs may lie: a domain of the network's inputs, or {node: domain}. None: as the graph and the rules
-        tell: the box of a z-box, R+ where no input can be negative, else R
+    domain : where inputs may lie: a domain of the network's inputs (and of what only routes them), or {node: domain}.
+        None: as the graph and the rules tell: the box of a z-box, R+ where no input can be negative, else R
     nodes : which nodes; None for all
     units : how many neurons of each node, those of the greatest |R_k|; None for all
     context : whether the network above is run from each root, which most of the time goes into
@@ -289,8 +289,11 @@ def verify(
     """
     graph = _checked(explanation, reading)
     reached = [node for node in graph.nodes if node.name in explanation.relevances]
-    where_inputs_lie = domains(graph, {node.name: explanation.rules[node.name] for node in reached}, domain)
+    rules = {node.name: explanation.rules[node.name] for node in reached}
+    where_inputs_lie = domains(graph, rules, explanation.activations, domain)
     wanted = None if nodes is None else {graph[name].name for name in nodes}
+    if unreached := (wanted or set()) - set(explanation.relevances):
+        raise GraphError(f'verify: no relevance passed a node "{min(unreached)}"')
     asked = [node for node in reached if wanted is None or node.name in wanted]
     relus = relus_above(graph)
     with Progress("neurons verified", sum(int((explanation.at(node.name) != 0).sum()) for node in asked)) as bar:
@@ -690,7 +693,7 @@ def worst(nodes: Sequence[NodeReport]) -> list[str]:
     things: dict[str, Callable[[Neurons], Array | None]] = {
         "outside of the domain, by": lambda n: n.violation,
         "|z_k| at a~ behind the hinge, times c_k:": lambda n: where(n.active, number(0, n.z), abs(n.zero_order)),
-        "context changes by the factor": lambda n: n.drift,
+        "relative change of the context": lambda n: n.drift,
         "share of ReLUs flipped": lambda n: n.flips,
         "relevance still at the root": lambda n: None if n.unresolved is None else abs(n.unresolved),
         "distance |a - a~| / |a|": lambda n: n.distance,

@@ -56,6 +56,11 @@ class FullRecursion:
         """sum |recursion - gradient x input| / sum |gradient x input|."""
         return _apart(self.relevance, self.gradient_x_input)
 
+    @property
+    def at_pole(self) -> bool:
+        """Whether a relevance function has a pole at a root, so that its slope there has no bound but the step's."""
+        return self.from_explanation > 2.0**32
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -65,10 +70,16 @@ class FullRecursion:
             "unresolved": float(self.unresolved),
             "from_explanation": self.from_explanation,
             "from_gradient_x_input": self.from_gradient_x_input,
+            "at_pole": self.at_pole,
             "points": self.points,
         }
 
     def __str__(self) -> str:
+        if self.at_pole:
+            return (
+                f"full recursion ({self.points} points): a relevance function has a pole at a root, where a "
+                f"denominator above vanishes with the neuron: its terms have no bound"
+            )
         return (
             f"full recursion ({self.points} points): differs by {self.from_explanation:.1%} from the explanation, "
             f"whose context is held fixed, and by {self.from_gradient_x_input:.1%} from gradient x input"
