@@ -62,7 +62,7 @@ def save(explanation: Explanation, path: str | Path) -> None:
     about = {
         "format": FORMAT,
         "versions": {"lrp_ref": __version__, "numpy": np.__version__, "python": platform.python_version()},
-        "engine": explanation.engine,
+        "engine": dict(explanation.engine),
         "aliases": dict(explanation.aliases),
         "rules": {name: [repr(rule), chosen.layers[name], chosen.reasons[name]] for name, rule in chosen.items()},
         "unused": list(chosen.unused),

@@ -34,9 +34,18 @@ LAYERS = (
     "max-pool2d", "max-pool2d-padding", "add", "add-three", "add-constant", "batch-norm", "batch-norm-2d", "scale",
 )  # fmt: skip
 
-BY_CARRIER = pytest.mark.parametrize(
-    ("exact", "id"), [*(("flint", id) for id in LAYERS), *(("fractions", id) for id in LAYERS[::6])], indirect=["exact"]
-)
+
+def thinned(*axes):
+    """The product of the axes; in the default tier a third of it, in which each value of an axis meets a third of each
+    other's."""
+    places = itertools.product(*(range(len(axis)) for axis in axes))
+    return [
+        pytest.param(*values, marks=() if sum(place) % 3 == 0 else pytest.mark.full)
+        for values, place in zip(itertools.product(*axes), places, strict=True)
+    ]
+
+
+CARRIED = [*(("flint", id) for id in LAYERS), *(("fractions", id) for id in LAYERS[::6])]
 """All layers on flint's rationals; on the standard library's, which are slower, a few."""
 
 
@@ -62,9 +71,15 @@ def flat_rows(case, array):
 # --- against the definitions
 
 
-@pytest.mark.parametrize("reading", ["extended", "physical"])
-@pytest.mark.parametrize("name", ROOTED)
-@BY_CARRIER
+@pytest.mark.parametrize(
+    ("exact", "id", "name", "reading"),
+    [
+        pytest.param(*carrier, name, reading, marks=marked.marks)
+        for marked in thinned(CARRIED, ROOTED, ["extended", "physical"])
+        for carrier, name, reading in [marked.values]
+    ],
+    indirect=["exact"],
+)
 def test_roots_and_terms_are_the_definitions(id, name, reading, exact):
     case, rule = CASES[id], rule_for(name, CASES[id])
     e, op, a = one_layer(case, exact, rule)
@@ -114,8 +129,7 @@ def _equal(value, fraction):
     return F(*_ratio(value)) == fraction
 
 
-@pytest.mark.parametrize("name", [name for name in ROOTED if name != "epsilon"])
-@pytest.mark.parametrize("id", LAYERS)
+@pytest.mark.parametrize(("id", "name"), thinned(LAYERS, [name for name in ROOTED if name != "epsilon"]))
 def test_the_closed_step_is_what_bisection_finds(id, name):
     """Bisection on the same line asks only the layer itself for its sign."""
     case, rule = CASES[id], rule_for(name, CASES[id])
@@ -145,8 +159,15 @@ def test_the_closed_step_is_what_bisection_finds(id, name):
         assert abs(node.neurons.t[row] - low) <= 1e-9 * max(1, low)
 
 
-@pytest.mark.parametrize("name", ROOTED)
-@BY_CARRIER
+@pytest.mark.parametrize(
+    ("exact", "id", "name"),
+    [
+        pytest.param(*carrier, name, marks=marked.marks)
+        for marked in thinned(CARRIED, ROOTED)
+        for carrier, name in [marked.values]
+    ],
+    indirect=["exact"],
+)
 def test_the_zero_order_term_is_what_the_books_absorbed(id, name, exact):
     rule = rule_for(name, CASES[id])
     rule = dataclasses.replace(rule, epsilon=F(1, 5)) if name != "norm" else rule
@@ -169,9 +190,14 @@ PRESETS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("reading", ["extended", "physical"])
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("network", ["cnn", "mlp"])
+@pytest.mark.parametrize(
+    ("network", "preset", "reading"),
+    [
+        pytest.param(network, preset, reading, marks=pytest.mark.full if slow else ())
+        for network, preset, reading in itertools.product(["cnn", "mlp"], PRESETS, ["extended", "physical"])
+        for slow in [network == "cnn" and reading == "physical" and preset != "gamma-box"]
+    ],
+)
 def test_on_the_shipped_networks_in_rationals_every_identity_holds_exactly(network, preset, reading):
     graph = {"cnn": CNN, "mlp": MLP}[network]
     e = lrp.explain(graph, lrp.exact(DIGIT), PRESETS[preset])

@@ -201,11 +201,9 @@ def test_a_published_fault_is_found_and_printed(fault, claims, name, right):
 
 @pytest.mark.parametrize(("fault", "claims", "name", "right"), CASES, ids=lambda x: getattr(x, "__name__", None))
 def test_the_same_claim_holds_of_the_function_without_the_fault(fault, claims, name, right):
-    for seed in range(3):
-        report = check_rule(right, claims, layers_for(fault), examples=50, seed=seed)
-        outcomes = dict(report.outcomes)
-        assert outcomes[name].startswith("held")
-        assert not [o for o in outcomes.values() if "no draw" in o]
+    outcomes = dict(check_rule(right, claims, layers_for(fault), examples=30).outcomes)
+    assert outcomes[name].startswith("held")
+    assert not [o for o in outcomes.values() if "no draw" in o]
 
 
 def test_a_witness_is_as_small_as_can_be():
@@ -357,7 +355,7 @@ def no_alarm(rule, examples, seeds=SEEDS):
 
 @pytest.mark.parametrize("rule", OURS, ids=repr)
 def test_no_alarm_on_a_rule_of_ours(rule):
-    assert all(isinstance(report, RuleReport) for report in no_alarm(rule, 3))
+    assert all(isinstance(report, RuleReport) for report in no_alarm(rule, 2))
 
 
 @pytest.mark.full
@@ -370,13 +368,14 @@ def test_no_alarm_on_a_rule_of_ours_at_length(rule):
 @pytest.mark.full
 @pytest.mark.parametrize("rule", VARIANTS, ids=repr)
 def test_no_alarm_on_a_variant(rule):
-    no_alarm(rule, 8)
+    no_alarm(rule, 8, range(3))
 
 
+@pytest.mark.full
 def test_what_is_claimed_of_our_rules_is_all_that_holds():
     """No claim of the table can be made stronger, but where a rule is asked beyond its domain."""
     stronger = {"conserves": "always", "positive": "always", "free_of": ("a", "b", "w"), "scales": BOTH}
-    for rule in OURS[:17:2]:
+    for rule in OURS[:17]:
         claims = claims_of(rule)
         for name, most in stronger.items():
             if getattr(claims, name) != most:

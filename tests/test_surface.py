@@ -109,7 +109,8 @@ BELOW = {  # module: what it may import of the package, besides errors, text and
     "canonize": {"arrays", "graph", "layers"},
     "presets": {"canonize", "composites", "layers", "propagate", "rules", "stabilize"},
     "targets": {"arrays", "graph", "layers"},
-    "explain": {"arrays", "audit", "composites", "graph", "ledger", "propagate", "targets", "store"},
+    "explain": {"arrays", "audit", "composites", "fast", "graph", "layers", "ledger", "propagate", "targets", "store"},
+    "fast": {"arrays", "graph", "layers", "ledger", "propagate"},
     "store": {"arrays", "composites", "explain", "ledger", "propagate", "rules", "stabilize"},
     "io": {"arrays", "graph", "loaders"},
     "loaders": {"arrays", "canonize", "graph", "layers"},
@@ -117,7 +118,7 @@ BELOW = {  # module: what it may import of the package, besides errors, text and
     "show": {"arrays"},
     "theory": {"arrays", "explain", "graph", "layers", "propagate", "rules", "targets"},
 }
-INSIDE_FUNCTIONS = {("explain", "store"), ("io", "loaders")}
+INSIDE_FUNCTIONS = {("explain", "fast"), ("explain", "store"), ("io", "loaders")}
 
 
 def imports(tree):
