@@ -241,12 +241,12 @@ def where(condition: Array, x: Any, y: Any) -> Array:
 
 def positive(x: Array) -> Array:
     """x+ = max(0, x)."""
-    return where(x > 0, x, number(0, x))
+    return where(x > 0, x, number(0, x)) if is_exact(x) else namespace(x).maximum(x, number(0, x))
 
 
 def negative(x: Array) -> Array:
     """x- = min(0, x), which is never positive: x = x+ + x-."""
-    return where(x < 0, x, number(0, x))
+    return where(x < 0, x, number(0, x)) if is_exact(x) else namespace(x).minimum(x, number(0, x))
 
 
 def sign(z: Array) -> Array:
@@ -334,7 +334,7 @@ def total(x: Array, axes: Sequence[int], *, keepdims: bool = False) -> Array:
 def sample_sums(x: Array) -> Array:
     """The sum over each sample (axis 0): for the books, so float32 and float16 accumulate in float64."""
     if not is_exact(x):
-        x = x.astype(np.result_type(x.dtype, np.float64), copy=False)
+        return x.sum(axis=tuple(range(1, x.ndim)), dtype=np.result_type(x.dtype, np.float64))
     return total(x, range(1, x.ndim))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from .arrays import Array, divide, floats, number, sample_sums, where
+from .arrays import Array, divide, floats, number, sample_sums, where, zeros
 from .text import table
 from .values import value
 
@@ -200,7 +200,7 @@ def entry(
         bias=sample_sums(absorbed.bias),
         stabilizer=sample_sums(absorbed.stabilizer),
         unclaimed=sample_sums(absorbed.unclaimed),
-        edited=sample_sums(came - dealt),
+        edited=sample_sums(zeros((len(came), 1), came) if dealt is came else came - dealt),
         magnitude_out=sample_sums(abs(dealt)),
         magnitude_in=sum(sample_sums(abs(R)) for R in R_in),
         poles=absorbed.poles.sum(axis=units),

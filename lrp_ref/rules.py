@@ -32,7 +32,6 @@ from .arrays import (
     per_channel,
     positive,
     unit_roundoff,
-    where,
 )
 from .errors import UnsuitableRule
 from .ledger import Absorbed
@@ -103,12 +102,12 @@ class Above:
 
 def where_positive(z: Array) -> Array:
     """1 where z > 0, else 0."""
-    return where(z > 0, number(1, z), number(0, z))
+    return (z > 0) * number(1, z)
 
 
 def where_negative(z: Array) -> Array:
     """1 where z < 0, else 0."""
-    return where(z < 0, number(1, z), number(0, z))
+    return (z < 0) * number(1, z)
 
 
 def _split(sign: Literal[1, -1], split: str) -> tuple[Term, ...]:

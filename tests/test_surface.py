@@ -110,7 +110,7 @@ BELOW = {  # module: what it may import of the package, besides errors, text and
     "presets": {"canonize", "composites", "layers", "propagate", "rules", "stabilize"},
     "targets": {"arrays", "graph", "layers"},
     "explain": {"arrays", "audit", "composites", "fast", "graph", "layers", "ledger", "propagate", "targets", "store"},
-    "fast": {"arrays", "graph", "layers", "ledger", "propagate"},
+    "fast": {"arrays", "graph", "layers", "ledger", "propagate", "rules", "stabilize"},
     "store": {"arrays", "composites", "explain", "ledger", "propagate", "rules", "stabilize"},
     "io": {"arrays", "graph", "loaders"},
     "loaders": {"arrays", "canonize", "graph", "layers"},

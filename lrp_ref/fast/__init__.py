@@ -4,7 +4,7 @@
 ``Rule.back`` with what need not be computed left out. Both say what they did, node by node.
 """
 
-from .conv import TiledConv, kernels
+from .kernels import kernels
 from .step import back
 
-__all__ = ["TiledConv", "back", "kernels"]
+__all__ = ["back", "kernels"]

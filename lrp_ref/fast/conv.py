@@ -7,15 +7,13 @@ flipped; with other strides the product's columns are added back to where they w
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ..arrays import Array, namespace
-from ..graph import Graph
-from ..layers import Conv, Layer
+from ..layers import Conv
 from ..layers.base import Shape
 from ..layers.window import Window
 from ..values import value
@@ -126,17 +124,3 @@ def _taps(
                 x * step_x : x * step_x + (columns - 1) * across + 1 : across,
             ],
         )
-
-
-def kernels(graph: Graph) -> Graph:
-    """The graph with tiled convolutions in place of those that they can compute."""
-    changed: dict[str, Layer] = {
-        node.name: _tiled(node.layer)
-        for node in graph.nodes
-        if type(node.layer) is Conv and node.layer.weight.ndim == 4 and node.layer.groups == 1
-    }
-    return graph.with_layers(changed) if changed else graph
-
-
-def _tiled(conv: Conv) -> TiledConv:
-    return TiledConv(**{field.name: getattr(conv, field.name) for field in dataclasses.fields(conv)})
