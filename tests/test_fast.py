@@ -72,6 +72,27 @@ def test_every_rule_on_every_layer(id, kind, dtype):
             check(R, plain, quick, BOUND[dtype])
 
 
+@pytest.mark.parametrize("rule", [lrp.Pass(), lrp.Gradient()], ids=repr)
+@pytest.mark.parametrize("kind", ["signed", "ties"])
+@pytest.mark.parametrize("id", CASES)
+def test_what_passes_or_is_derived_is_bit_by_bit_the_same(id, kind, rule):
+    case = CASES[id]
+    inputs = tuple(sample(case, np.random.default_rng(0), 2, kind))
+    z = case.layer.forward(*inputs)
+    try:
+        rule.back(case.layer, inputs, np.ones(z.shape))
+    except lrp.UnsuitableRule:
+        with pytest.raises(lrp.UnsuitableRule):
+            fast.back(rule, case.layer, inputs, z, np.ones(z.shape))
+        return
+    R, plain, quick, how = both(case, rule, np.float64, kind)
+    assert how in ("passed", "plain")
+    if not isinstance(case.layer, Conv):
+        for ours, theirs in zip(quick[0], plain[0], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    check(R, plain, quick, 1e-14)
+
+
 def amplification(R, plain):
     """How much greater than what came the greatest relevance is: above, the denominators decide, not the code."""
     return max(abs(floats(part)).max(initial=0) for part in plain[0]) / max(abs(floats(R)).max(), 1e-300)

@@ -132,7 +132,7 @@ class _Books:
             e = rule.stabilizer(own, rule.epsilon)
         elif rule.epsilon:
             e = own + nothing  # -0 becomes 0, whose sign is +1
-            e = xp.copysign(number(rule.epsilon, own), e, out=e if e.shape == own.shape else None)
+            e = xp.copysign(number(rule.epsilon, own), e, out=e)
         else:
             e = None
         if share.one_sign and not bool(own.all()):
