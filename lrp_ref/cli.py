@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from . import presets
 from .errors import LrpError
+from .files import written_whole
 from .text import near, table
 
 if TYPE_CHECKING:
@@ -677,11 +678,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all: into a file beside `path`, which then takes its place."""
+    """Into a folder that is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_whole(path) as file:
+        file.write(text.encode())

@@ -7,9 +7,7 @@ import io
 import json
 import math
 import operator
-import os
 import platform
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import fields
@@ -24,6 +22,7 @@ from .arrays import Array, exact, fractions, is_array, is_exact, to_host
 from .composites import Assignment
 from .errors import LrpError
 from .explain import Explanation
+from .files import written_whole
 from .ledger import Entry, Ledger
 from .propagate import Rule
 from .text import near
@@ -70,19 +69,12 @@ def save(explanation: Explanation, path: str | Path) -> None:
         "entries": [pack(entry) for entry in ledger],
         **{name: pack(getattr(ledger, name)) for name in ("start", "arrived", "edited_inputs")},
     }
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(ABOUT, json.dumps(about))
-            for i, array in enumerate(arrays):
-                buffer = io.BytesIO()
-                np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
-                archive.writestr(f"{i}.npy", buffer.getvalue())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with written_whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(ABOUT, json.dumps(about))
+        for i, array in enumerate(arrays):
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
+            archive.writestr(f"{i}.npy", buffer.getvalue())
 
 
 def load(path: str | Path, constructors: Mapping[str, Any]) -> Explanation:

@@ -346,7 +346,7 @@ def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(onnx_write.os, "replace", fail)
+    monkeypatch.setattr("pathlib.Path.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         save(lrp.chain(L.Dense([[1.0]])), path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.onnx"]

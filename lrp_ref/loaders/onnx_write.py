@@ -11,8 +11,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -24,6 +22,7 @@ import numpy as np
 
 from ..arrays import Array, is_array, is_exact, to_host
 from ..errors import LrpError, UnsupportedOp
+from ..files import written_whole
 from ..graph import Graph, Node
 from ..layers import (
     CELU,
@@ -128,15 +127,8 @@ def save(graph: Graph, path: str | Path, *, input: Array | Mapping[str, Array] |
     except ImportError:
         raise ImportError('writing ONNX files needs onnx: pip install "lrp_ref[onnx]"') from None
     content = model(graph, input).SerializeToString()
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with written_whole(path) as file:
+        file.write(content)
 
 
 def model(graph: Graph, input: Array | Mapping[str, Array] | None = None) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..arrays import Array
 from ..errors import LrpError
+from ..files import written_whole
 
 INK, FAINT, FRAME = "#1a1a1a", "#5c5c5c", (176, 176, 176)
 _DPI = 200
@@ -89,12 +90,9 @@ def save(figure: Any, path: str | os.PathLike[str]) -> Path:
     if path.suffix.lower() != ".png":
         raise LrpError(f"{path}: pictures are written as PNG: end the name in .png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with written_whole(path) as file:
             figure.canvas.print_png(file)
-        part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
         figure.clear()
     return path

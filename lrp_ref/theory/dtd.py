@@ -26,7 +26,6 @@ Landgraf, "A Rigorous Study of the Deep Taylor Decomposition", TMLR 2022 (arXiv 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Self
@@ -203,8 +202,8 @@ class Report:
         if not rows:
             raise GraphError(f'root: neuron {tuple(unit)} of node "{name}" has none, or was not asked about')
         layer = _Frozen.at(self.explanation, name)
-        flat = _flat_index(found.neurons.unit[rows], layer.R.shape[1:])
-        lines = layer.lines(flat)
+        units = found.neurons.unit[rows]
+        lines = layer.lines(namespace(units).ravel_multi_index(tuple(units.T), layer.R.shape[1:]))
         t = found.neurons.t[rows[0]]
         return Root(lines.v[0], t, *(rows_of[0] for rows_of in lines.expansion(found.neurons.t[rows])))
 
@@ -544,7 +543,7 @@ def _context(
     # The neuron turns off where t sum n = z. A little in front of there its context is a ratio of numbers not yet 0.
     slope = (z - columns["residual"]) / where(t == 0, number(1, t), t)
     off = divide(z, slope)
-    near = off * number(1 - 2.0 ** -(26 if _bits(z) > 24 else 12), z)
+    near = off * number(1 - max(unit_roundoff(z) ** 0.5, 2.0**-26), z)
     earlier = (slope * sign(z) > 0) & (abs(t) > near)
     last = where(earlier, near, t)
     before, R_before = _above(explanation, layer, layer.a - _rows(last, v) * v)
@@ -552,11 +551,6 @@ def _context(
     context = divide(R_before.reshape(len(flat), -1)[rows, flat], z_before)
     return {"context_at_root": context, "unresolved": unresolved,
             "flips": _flips(explanation, layer, at_root, flat, relus)}  # fmt: skip
-
-
-def _bits(a: Array) -> int:
-    """Bits of the significand; many, if exact."""
-    return 64 if is_exact(a) else round(-math.log2(unit_roundoff(a)))
 
 
 def _above(explanation: Explanation, layer: _Frozen, point: Array) -> tuple[dict[str, Array], Array]:
@@ -710,8 +704,3 @@ def worst(nodes: Sequence[NodeReport]) -> list[str]:
         if best[0] > 0:
             found.append(f"{what} {best[0]:.4g} at {best[1]}")
     return found
-
-
-def _flat_index(unit: Array, shape: Sequence[int]) -> Array:
-    xp = namespace(unit)
-    return xp.ravel_multi_index(tuple(unit.T), tuple(shape))
