@@ -647,6 +647,19 @@ def test_it_prints_one_line_for_each_node_and_writes_json():
         report.root("conv2", (0, 0, 0))
 
 
+@pytest.mark.parametrize("rule", [lrp.Zero(), lrp.ZPlus()], ids=repr)
+def test_the_relevance_is_set_beside_gradient_times_input(rule):
+    """Equal under LRP-0 everywhere, and by how much not under other rules; also where the recursion is not run."""
+    e = lrp.explain(MLP, DIGIT, rule)
+    report = dtd.verify(e, context=False)
+    expected = gradient_x_input(MLP, DIGIT)
+    gap = abs(e.relevance - expected).sum() / abs(expected).sum()
+    assert abs(report.beside_gradient_x_input - gap) <= 1e-12
+    assert (gap < 1e-12) == (rule == lrp.Zero())
+    assert f"differs from gradient x input by {gap:.1%}" in str(report)
+    assert report.to_dict()["beside_gradient_x_input"] == report.beside_gradient_x_input
+
+
 def test_the_worst_neurons_are_named():
     report = dtd.verify(lrp.explain(CNN, DIGIT, lrp.Zero()), "physical")
     found = report["conv2"].neurons

@@ -54,7 +54,7 @@ from ..targets import repeated
 from ..text import Progress, table
 from ..values import value
 from .domains import Box, Domain, Positive, Real, domains
-from .recursion import FullRecursion, full_recursion
+from .recursion import FullRecursion, beside_gradient_x_input, full_recursion
 from .roots import Denominators, Reading, direction, relus_above, rows, why_no_root
 
 __all__ = ["Box", "Domain", "Neurons", "NodeReport", "Positive", "Real", "Report", "Root", "verify", "why_no_root"]
@@ -185,6 +185,8 @@ class Report:
     nodes: Sequence[NodeReport]
     recursion: FullRecursion | str
     """The full recursion compared with the explanation; or why it was not run."""
+    beside_gradient_x_input: float | str
+    """sum |R - gradient x input| / sum |gradient x input| at the network's input; or why there is none."""
     explanation: Explanation = field(repr=False)
 
     def __getitem__(self, name: str) -> NodeReport:
@@ -231,10 +233,12 @@ class Report:
             "broken": self.broken(),
             "nodes": [_node_dict(node) for node in self.nodes],
             "recursion": self.recursion if isinstance(self.recursion, str) else self.recursion.to_dict(),
+            "beside_gradient_x_input": self.beside_gradient_x_input,
             "worst": worst(self.nodes),
         }
 
     def __str__(self) -> str:
+        gap = self.beside_gradient_x_input
         rows = [_row(node) for node in self.nodes if node.reason is None]
         without: dict[str, list[str]] = {}
         for node in self.nodes:
@@ -247,7 +251,10 @@ class Report:
             *(f"no root: {reason}: {', '.join(names)}" for reason, names in without.items()),
             *(f'"{node.name}": {node.note}' for node in self.nodes if node.note),
             *(f"worst: {line}" for line in worst(self.nodes)),
-            self.recursion if isinstance(self.recursion, str) else str(self.recursion),
+            str(self.recursion),
+            f"relevance differs from gradient x input by {gap:.1%}"
+            if not isinstance(gap, str)
+            else f"relevance beside gradient x input: not compared: {gap}",
             *(self.broken() or ["every identity holds within its bound"]),
         ]
         return "\n".join(lines)
@@ -300,7 +307,8 @@ def verify(
             _at_node(explanation, node, reading, where_inputs_lie[node.name], relus[node.name], units, context, bar)
             for node in asked
         ]
-    return Report(reading, tuple(reports), full_recursion(explanation, reading, full), explanation)
+    recursion = full_recursion(explanation, reading, full)
+    return Report(reading, tuple(reports), recursion, beside_gradient_x_input(explanation), explanation)
 
 
 def _checked(explanation: Explanation, reading: str) -> Graph:

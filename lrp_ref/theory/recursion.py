@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, exact, floats, like, number, sign, zeros
-from ..errors import NotExact
+from ..errors import GraphError, NotExact
 from ..explain import Explanation
 from ..graph import Graph, Node
 from ..propagate import Rule
@@ -49,12 +49,12 @@ class FullRecursion:
     @property
     def from_explanation(self) -> float:
         """sum |recursion - explanation| / sum |explanation|."""
-        return _apart(self.relevance, self.explained)
+        return apart(self.relevance, self.explained)
 
     @property
     def from_gradient_x_input(self) -> float:
         """sum |recursion - gradient x input| / sum |gradient x input|."""
-        return _apart(self.relevance, self.gradient_x_input)
+        return apart(self.relevance, self.gradient_x_input)
 
     @property
     def at_pole(self) -> bool:
@@ -223,6 +223,20 @@ class _Run:
         return R_in, left
 
 
-def _apart(a: Array, b: Array) -> float:
+def apart(a: Array, b: Array) -> float:
+    """sum |a - b| / sum |b|."""
     a, b = floats(a), floats(b)
     return float(abs(a - b).sum() / max(abs(b).sum(), 5e-324))
+
+
+def beside_gradient_x_input(explanation: Explanation) -> float | str:
+    """sum |R - x df/dx| / sum |x df/dx| of an explanation's input; or why there is no one gradient."""
+    graph = explanation.graph
+    assert graph is not None
+    if len(graph.inputs) > 1 or len(explanation.targets) > 1:
+        return "the network has several inputs or targets"
+    ((_, target),) = explanation.targets.items()
+    try:
+        return apart(explanation.relevance, gradient_x_input(graph, explanation.activations[graph.inputs[0]], target))
+    except (GraphError, NotExact) as error:
+        return str(error)
