@@ -9,7 +9,7 @@
 Each network has a fresh process. There every call is run once, and what both sides computed is compared; then come the
 rounds: in each every call once, after a pause. A ratio is that of the medians, its spread the quartiles of the rounds'
 own ratios. The first part of a row's name is the network, the second the composite: egb EpsilonGammaBox (low 0, high
-1), epf EpsilonPlusFlat, ab EpsilonAlpha2Beta1, lrp0 epsilon 0.1 everywhere.
+1), epf EpsilonPlusFlat, ab EpsilonAlpha2Beta1, epsilon and lrp0 epsilon 0.1 everywhere, zplus z+ everywhere.
 """
 
 from __future__ import annotations
@@ -40,11 +40,10 @@ COMPOSITES: Mapping[str, Callable[[], Any]] = {
     "egb": lambda: presets.epsilon_gamma_box(low=0, high=1),
     "epf": presets.epsilon_plus_flat,
     "ab": presets.epsilon_alpha2_beta1,
-    "lrp0": lambda: lrp.Epsilon(epsilon=0.1),
-    "epsilon": lambda: lrp.Epsilon(epsilon=1e-6),
+    "epsilon": lambda: lrp.Epsilon(epsilon=0.1),
     "zplus": lambda: lrp.ZPlus(epsilon=1e-6),
 }
-BOUNDS = {"egb": 1e-3, "epf": 1e-4, "ab": 1e-3, "lrp0": 1e-3, "epsilon": 1e-3, "zplus": 1e-4}
+BOUNDS = {"egb": 1e-3, "epf": 1e-4, "ab": 1e-3, "epsilon": 1e-3, "zplus": 1e-4}
 """How far two sides' relevances may be apart in float32, as max|difference| / max|R|."""
 PLAIN = ("densenet121", "efficientnet")
 """Networks that zennit has no rules for: ours is compared with the plain engine."""
@@ -89,7 +88,8 @@ def _times_zennit(name: str, title: str, must: float, aim: float) -> Row:
 
 
 def _over_gradient(name: str, title: str, must: float, aim: float) -> Row:
-    return Row(name, f"{title}, time over torch's gradient", f"ours {name.split('-')[1]}", "torch gradient", must, aim)
+    key = name.split("-")[1].replace("lrp0", "epsilon")
+    return Row(name, f"{title}, time over torch's gradient", f"ours {key}", "torch gradient", must, aim)
 
 
 VGG, GAMMA, PLUS, ALPHA = "VGG-16", "epsilon_gamma_box", "epsilon_plus_flat", "epsilon_alpha2_beta1"
@@ -165,7 +165,7 @@ def measure(network: str, labels: Sequence[str], rounds: int, size: int) -> dict
         elif kind == "zennit":
             calls[label] = nets.zennit_call(model, x, key, TARGET)
         elif kind == "captum":
-            calls[label] = nets.captum_call(model, x, key, TARGET)
+            calls[label] = nets.captum_call(model, x, TARGET)
         elif kind == "sgemm":
             calls[label], done = common.sgemm_call()
             found["factors"]["sgemm"] = NEEDED_PASSES * sum(common.operations(graph, x).values()) / done
@@ -218,7 +218,7 @@ def checked(
         R, theirs = (R[:1], theirs) if variant != "batch" else (R[:1], the_first_alone(graph, key, network, R.shape[2]))
     elif f"zennit {key}" in first:
         beside, theirs = f"zennit {key}", first[f"zennit {key}"]
-    elif f"zennit {key}" not in first and label.startswith("one-shot") and f"ours {key}" in first:
+    elif label.startswith("one-shot") and f"ours {key}" in first:
         beside, theirs = f"ours {key}", first[f"ours {key}"].relevance
     else:
         beside = "the plain engine"
@@ -306,7 +306,7 @@ def labels_of(rows: Sequence[Row], one_shot: bool) -> list[str]:
         if rows[0].network not in PLAIN:
             wanted |= dict.fromkeys(f"zennit {label.split()[1]}" for label in ours)
         if rows[0].network in ("vgg16", "mlp"):
-            wanted |= dict.fromkeys(f"captum {k}" for k in ("lrp0", "epsilon") if f"ours {k}" in ours)
+            wanted |= {"captum epsilon": None} if "ours epsilon" in ours else {}
     order = ("torch", "sgemm", "zennit", "captum", "ours", "one-shot")
     return sorted(wanted, key=lambda label: order.index(label.split()[0]))
 
@@ -415,8 +415,8 @@ def report(body: str, command: str, rounds: int, size: int) -> str:
             f"float32, batch 1 and {size} x {size} where not said otherwise, random weights, batch norm folded for all",
             f"sides with its epsilon. {rounds} interleaved rounds (half for float64, batch and targets) in one fresh",
             f"process a network, {common.PAUSE} s pause before each call. The median is the ratio of the medians, the",
-            "quartiles are those of the rounds' own ratios. ours: prepared beforehand; one-shot: not. lrp0: epsilon",
-            "0.1 everywhere (in float32 a smaller one is ill-conditioned on both sides).",
+            "quartiles are those of the rounds' own ratios. ours: prepared beforehand; one-shot: not. LRP-0 has",
+            "epsilon 0.1 (in float32 a smaller one is ill-conditioned on both sides).",
             "",
             body,
             "",

@@ -31,6 +31,8 @@ with warnings.catch_warnings(action="ignore"):  # what an import warns of is no 
     from zennit.types import Linear as ZennitLinear
 
 CLASSES = 1000
+EPSILON = 0.1
+"""Where a composite has epsilon everywhere: in float32 a much smaller one leaves the sides little in common."""
 Call = Callable[[], Any]
 
 
@@ -337,10 +339,11 @@ def zennit_composite(name: str, x: Tensor) -> Any:
     if name == "zplus":
         rule = zennit_rules.ZPlus(stabilizer=1e-6)
         return zennit_composites.LayerMapComposite([(ZennitLinear, rule), *zennit_composites.layer_map_base()])
-    epsilon = {"lrp0": 0.1, "epsilon": 1e-6}[name]
+    if name != "epsilon":
+        raise ValueError(f"no composite {name!r}")
     cases = [
-        (ZennitLinear, zennit_rules.Epsilon(epsilon=epsilon)),
-        ((ZennitSum, ZennitAvgPool), zennit_rules.Norm(stabilizer=epsilon)),
+        (ZennitLinear, zennit_rules.Epsilon(epsilon=EPSILON)),
+        ((ZennitSum, ZennitAvgPool), zennit_rules.Norm(stabilizer=EPSILON)),
     ]
     return zennit_composites.LayerMapComposite([*cases, *zennit_composites.layer_map_base()])
 
@@ -361,19 +364,17 @@ def zennit_call(model: nn.Module, x: np.ndarray, name: str, target: int) -> Call
     return call
 
 
-def captum_call(model: nn.Module, x: np.ndarray, name: str, target: int) -> Call:
-    """One explanation by captum's LRP, for chains; its epsilon rule where the composite has epsilon everywhere."""
+def captum_call(model: nn.Module, x: np.ndarray, target: int) -> Call:
+    """One explanation of a chain by captum's LRP with epsilon 0.1 everywhere."""
     from captum.attr import LRP
-    from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule
+    from captum.attr._utils.lrp_rules import EpsilonRule
 
     known, image = copy.deepcopy(model, {id(p): p for p in model.parameters()}), torch.from_numpy(x)
 
     def call() -> np.ndarray:
         for module in known.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                rules = {"lrp0": (EpsilonRule, {"epsilon": 0.1}), "epsilon": (EpsilonRule, {"epsilon": 1e-6})}
-                kind, options = rules.get(name, (Alpha1_Beta0_Rule, {}))
-                module.rule = kind(**options)
+            if isinstance(module, (nn.Conv2d, nn.Linear, nn.Flatten)):
+                module.rule = EpsilonRule(epsilon=EPSILON)  # captum takes the rules off again
         return LRP(known).attribute(image.clone(), target=target).detach().numpy()
 
     return call
