@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_common as common
+import bench_growth as growth
 import numpy as np
 from bench_common import Call
 
@@ -237,11 +238,14 @@ def the_first_alone(graph: lrp.Graph, key: str, network: str, size: int) -> np.n
 # --- memory, each side in a process of its own ------------------------------------------------------------------------
 
 
-def peak() -> float:
-    """The most memory that this process had, in MB."""
+def peak(restart: bool = False) -> float:
+    """The most memory that this process had, in MB; with `restart` what it has now counts as the most from here on."""
     try:
         with open("/proc/self/status", encoding="utf-8") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+            most = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+        if restart:
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return most
     except (OSError, StopIteration):
         import resource
 
@@ -259,7 +263,7 @@ def write_files(network: str, size: int, folder: Path) -> None:
 
 
 def memory(side: str, network: str, key: str, size: int, folder: Path) -> dict[str, float]:
-    """Megabytes of this process at most, after loading and after one explanation; ours has no torch in it."""
+    """Megabytes of this process at most, while it loads and while it explains; ours has no torch in it."""
     x = input_of(network, size)
     if side == "zennit":
         import bench_networks as nets
@@ -267,17 +271,17 @@ def memory(side: str, network: str, key: str, size: int, folder: Path) -> dict[s
 
         torch.set_num_threads(common.THREADS)
         model = torch.load(folder / "model.pt", weights_only=False)
-        loaded = peak()
+        loading = peak(restart=True)
         nets.zennit_call(model, x, key, TARGET)()
     else:
         graph = lrp.load(folder / "graph.onnx")
-        loaded = peak()
+        loading = peak(restart=True)
         if side == "one-shot":
             common.one_shot(graph, COMPOSITES[key](), x, TARGET)
         else:
             common.prepared(graph, COMPOSITES[key](), x)(x, TARGET)
         assert "torch" not in sys.modules
-    return {"loaded": loaded, "peak": peak()}
+    return {"loading": loading, "explaining": peak()}
 
 
 # --- in the first process ---------------------------------------------------------------------------------------------
@@ -342,7 +346,7 @@ def evaluated(rows: Sequence[Row], found: Mapping[str, Any]) -> list[dict[str, A
     for row in rows:
         if row.top.startswith("memory"):
             sides = found[row.name]["megabytes"]
-            value = sides["ours"]["peak"] / sides["zennit"]["peak"]
+            value = sides["ours"]["explaining"] / sides["zennit"]["explaining"]
             low, high = value, value
         else:
             measures = found[row.process]
@@ -393,10 +397,13 @@ def tables(results: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> st
         parts.append(common.markdown(titles, calls))
     for name, measures in found.items():
         if "megabytes" in measures:
-            megabytes = [(side, f"{m['loaded']:.0f}", f"{m['peak']:.0f}") for side, m in measures["megabytes"].items()]
-            parts.append(
-                f"{name}, whole process:\n\n" + common.markdown(("side", "MB loaded", "MB at most"), megabytes)
-            )
+            megabytes = [
+                (side, f"{most['loading']:.0f}", f"{most['explaining']:.0f}")
+                for side, most in measures["megabytes"].items()
+            ]
+            table = common.markdown(("side", "MB at most while loading", "while explaining"), megabytes)
+            text = "the whole process's memory, its libraries and weights included; the row is of the explanation"
+            parts.append(f"{name}: {text}:\n\n{table}")
     rates = [
         factors["sgemm operations"] / common.quartiles(measures["seconds"]["sgemm"])[1] / 1e9
         for measures in found.values()
@@ -466,11 +473,28 @@ def hidden(arguments: Sequence[str]) -> None:
     result: Any = None
     if task == "_measure":
         result = measure(rest[0], json.loads(rest[1]), int(rest[2]), int(rest[3]))
+    elif task == "_growth":
+        result = growth.measure(int(rest[0]), rest[1] == "quick")
     elif task == "_files":
         write_files(rest[0], int(rest[1]), Path(rest[2]))
     else:
         result = memory(rest[0], rest[1], rest[2], int(rest[3]), Path(rest[4]))
     Path(out).write_text(json.dumps(result), encoding="utf-8")
+
+
+def grown(options: argparse.Namespace, rounds: int, command: str) -> None:
+    """Measure the growth; the page and its plot go beside each other."""
+    found = in_fresh_process("_growth", str(rounds), "quick" if options.quick else "whole")
+    results = growth.fits(found)
+    print(growth.table(results), flush=True)
+    page = options.markdown or (None if options.quick else common.ROOT / "benchmarks" / "growth.md")
+    picture = options.png or (page and page.with_suffix(".png"))
+    if page:
+        common.write_text(page, growth.report(results, command, rounds, os.path.relpath(picture, page.parent)))
+    if picture:
+        growth.plot(results, picture)
+    if options.json:
+        common.write_text(options.json, json.dumps({"rounds": rounds, "growth": found}, indent=1) + "\n")
 
 
 def main() -> int:
@@ -490,14 +514,17 @@ def main() -> int:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the report that is committed")
     options = parser.parse_args()
     rounds = options.rounds or (3 if options.quick else 7)
-    if options.what != "rows":
-        raise SystemExit(f"{options.what}: not written yet")
+    command = " ".join(["sh scripts/bench", *sys.argv[1:]])
+    if options.what == "growth":
+        grown(options, rounds, command)
+        return 0
+    if options.what == "profile":
+        raise SystemExit("profile: not written yet")
     rows = chosen(options.rows, options.quick)
     found = measured(rows, rounds, options.size, not (options.quick or options.no_one_shot))
     results = evaluated(rows, found)
     body = tables(results, found)
-    print(body)
-    command = " ".join(["sh scripts/bench", *sys.argv[1:]])
+    print(body, flush=True)
     if options.markdown:
         common.write_text(options.markdown, report(body, command, rounds, options.size))
     if options.json:
