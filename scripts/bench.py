@@ -29,6 +29,7 @@ from typing import Any
 
 import bench_common as common
 import bench_growth as growth
+import bench_profile as profile
 import numpy as np
 from bench_common import Call
 
@@ -186,7 +187,8 @@ def measure(network: str, labels: Sequence[str], rounds: int, size: int) -> dict
             del calls[label]
     for label, result in first.items():
         if label.startswith(("ours", "one-shot")):
-            found["checks"][label] = checked(label, result.relevance, first, graph, network, x)
+            R = result[TARGET] if label.endswith("targets") else result.relevance
+            found["checks"][label] = checked(label, R, first, graph, network, x)
         elif label.startswith("captum") and (ours := first.get(f"ours {label.split()[1]}")) is not None:
             found["notes"].append(f"{network}: {label} is {common.deviation(result, ours.relevance):.0e} off ours")
     first.clear()
@@ -202,9 +204,9 @@ def our_call(graph: lrp.Graph, network: str, label: str, size: int) -> tuple[Cal
     graph, composite = graph.like(x), COMPOSITES[key]()
     if kind == "one-shot":
         return lambda: common.one_shot(graph, composite, x, TARGET), 1.0
-    ready = common.prepared(graph, composite, x)
     if variant == "targets":
-        return lambda: common.several_targets(ready, x, TARGETS), 1 / len(TARGETS)
+        return common.several_targets(graph, composite, x, TARGETS), 1 / len(TARGETS)
+    ready = common.prepared(graph, composite, x)
     return lambda: ready(x, TARGET), 1 / BATCH if variant == "batch" else 1.0
 
 
@@ -215,8 +217,9 @@ def checked(
     _, key, variant = (*label.split(), "")[:3]
     if variant:
         beside, theirs = f"ours {key}", first[f"ours {key}"].relevance
-        R = R[TARGET : TARGET + 1] if variant == "targets" else R
-        R, theirs = (R[:1], theirs) if variant != "batch" else (R[:1], the_first_alone(graph, key, network, R.shape[2]))
+        if variant == "batch":
+            theirs = the_first_alone(graph, key, network, R.shape[2])
+        R = R[:1]
     elif f"zennit {key}" in first:
         beside, theirs = f"zennit {key}", first[f"zennit {key}"]
     elif label.startswith("one-shot") and f"ours {key}" in first:
@@ -473,6 +476,8 @@ def hidden(arguments: Sequence[str]) -> None:
     result: Any = None
     if task == "_measure":
         result = measure(rest[0], json.loads(rest[1]), int(rest[2]), int(rest[3]))
+    elif task == "_profile":
+        result = profiled(rest[0], rest[1], int(rest[2]), int(rest[3]))
     elif task == "_growth":
         result = growth.measure(int(rest[0]), rest[1] == "quick")
     elif task == "_files":
@@ -497,6 +502,30 @@ def grown(options: argparse.Namespace, rounds: int, command: str) -> None:
         common.write_text(options.json, json.dumps({"rounds": rounds, "growth": found}, indent=1) + "\n")
 
 
+def profiled(network: str, key: str, rounds: int, size: int) -> dict[str, Any]:
+    """The profile of one network under one composite, in this process."""
+    import bench_networks as nets
+
+    x = input_of(network, size)
+    graph = graph_of(nets.network(network, size), x)
+    return profile.measure(graph, COMPOSITES[key](), x, TARGET, rounds)
+
+
+def all_profiled(options: argparse.Namespace, rounds: int, command: str) -> None:
+    """Profiles of the rows asked for; the page is that of VGG-16 under epsilon_gamma_box, unless others are."""
+    names = options.rows or ["vgg16-egb"]
+    known = [row.name for row in ROWS if row.name.split("-")[1] in COMPOSITES]
+    if unknown := set(names) - set(known):
+        raise SystemExit(f"no profile of {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    found = {name: in_fresh_process("_profile", *name.split("-"), str(rounds), str(options.size)) for name in names}
+    print("\n\n".join(f"{name}\n\n{profile.tables(measures)}" for name, measures in found.items()), flush=True)
+    page = options.markdown or (None if options.rows else common.ROOT / "benchmarks" / "profile.md")
+    if page:
+        common.write_text(page, profile.report(found, command, rounds, options.size))
+    if options.json:
+        common.write_text(options.json, json.dumps({"rounds": rounds, "profile": found}, indent=1) + "\n")
+
+
 def main() -> int:
     """Run what the command line asks for; 1 if two sides computed different relevances."""
     if sys.argv[1:2] and sys.argv[1].startswith("_"):
@@ -519,7 +548,8 @@ def main() -> int:
         grown(options, rounds, command)
         return 0
     if options.what == "profile":
-        raise SystemExit("profile: not written yet")
+        all_profiled(options, rounds, command)
+        return 0
     rows = chosen(options.rows, options.quick)
     found = measured(rows, rounds, options.size, not (options.quick or options.no_one_shot))
     results = evaluated(rows, found)

@@ -77,11 +77,13 @@ def one_shot(graph: lrp.Graph, composite: Any, x: np.ndarray, target: Any) -> lr
     return lrp.explain(graph, x, composite, target, engine="fast", keep="input")
 
 
-def several_targets(
-    explain: Callable[[np.ndarray, Any], lrp.Explanation], x: np.ndarray, classes: Sequence[int]
-) -> lrp.Explanation:
-    """Relevance of one input for several classes: the input once for each, with its own class."""
-    return explain(np.repeat(x, len(classes), axis=0), list(classes))
+def several_targets(graph: lrp.Graph, composite: Any, x: np.ndarray, classes: Sequence[int]) -> Call:
+    """A call for the relevance (1, ...) of one input for each of several classes, from one forward pass."""
+    if not hasattr(lrp, "prepare"):
+        repeated = np.repeat(x, len(classes), axis=0)
+        return lambda: one_shot(graph, composite, repeated, list(classes)).relevance[:, None]
+    ready = lrp.prepare(graph, composite, x=x)
+    return lambda: [found.relevance for found in ready.explain_each(x, classes, keep="input")]
 
 
 def operations(graph: lrp.Graph, x: np.ndarray) -> dict[str, float]:

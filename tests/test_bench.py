@@ -19,6 +19,7 @@ sys.path.append(str(SCRIPTS))
 import bench  # noqa: E402
 import bench_common as common  # noqa: E402
 import bench_growth as growth  # noqa: E402
+import bench_profile as profile  # noqa: E402
 
 ROWS = {row.name: row for row in bench.ROWS}
 
@@ -180,9 +181,56 @@ def test_several_targets_are_those_of_one_at_a_time():
     graph = lrp.chain(L.Conv(weight=np.ones((3, 2, 3, 3), np.float32)), L.GlobalAvgPool(), L.Flatten())
     x = np.random.default_rng(0).uniform(0, 1, (1, 2, 5, 5)).astype(np.float32)
     explain = common.prepared(graph, lrp.presets.epsilon_plus(), x)
-    together = common.several_targets(explain, x, (0, 2)).relevance
+    together = common.several_targets(graph, lrp.presets.epsilon_plus(), x, (0, 2))()
     for R, target in zip(together, (0, 2), strict=True):
-        np.testing.assert_allclose(R, explain(x, target).relevance[0], rtol=1e-5)
+        np.testing.assert_allclose(R, explain(x, target).relevance, rtol=1e-5)
+
+
+def small():
+    """A chain of every kind that the profile has a floor for, an input, and a composite."""
+    rng = np.random.default_rng(0)
+    weight, dense = (rng.standard_normal(shape).astype(np.float32) for shape in ((4, 2, 3, 3), (4 * 9, 3)))
+    graph = lrp.chain(
+        L.Conv(weight=weight, padding=1), L.ReLU(), L.MaxPool(kernel=2), L.Flatten(), L.Dense(weight=dense)
+    )
+    return graph, rng.uniform(0, 1, (1, 2, 6, 6)).astype(np.float32), lrp.presets.epsilon_plus()
+
+
+def test_a_floor_is_of_operations_or_of_bytes():
+    graph, x, composite = small()
+    explanation = lrp.explain(graph, x, composite, 0)
+    slow = profile.floors_of(graph, explanation, x, {"operations": 1.0, "bytes": 1e9})
+    assert slow["0.conv"] == {"forward": 2 * 2 * 36 * 72, "back": 2 * 36 * 72}  # z and that of w+, one adjoint
+    assert slow["4.dense"] == {"forward": 2 * 108, "back": 2 * 108}
+    floors = profile.floors_of(graph, explanation, x, {"operations": 1e9, "bytes": 1.0})
+    assert floors["1.relu"] == {"forward": 2 * 4 * 144, "back": 0}
+    assert floors["2.maxpool"] == {"forward": 4 * (144 + 36), "back": 2 * 4 * (144 + 36)}
+    assert floors["3.flatten"] == {"forward": 0, "back": 0}
+
+
+def test_the_greatest_gap_stands_first():
+    nodes = [
+        {
+            "node": name, "kind": "Conv", "rule": "ZPlus", "engine": "fused",
+            "seconds": {"forward": forward, "back": 0.02}, "floor": {"forward": 0.01, "back": 0.01},
+        }
+        for name, forward in (("a", 0.02), ("b", 0.05))
+    ]  # fmt: skip
+    found = {"nodes": nodes, "whole": 0.14, "rates": {"operations": 1e11, "bytes": 1e10}}
+    assert profile.gaps(found)[0][1:] == ("b", "Conv", "forward")
+    assert profile.outside(found) == pytest.approx(0.03)
+    page = profile.report({"vgg16-egb": found}, "sh scripts/bench profile", 3, 224)
+    assert "The next largest gap: b (Conv, forward), 40.0 ms above its floor." in page
+    assert "| whole                | 140.00     | 40.00 |         |       |" in page
+
+
+@pytest.mark.skipif(not hasattr(lrp, "prepare"), reason="needs lrp_ref.prepare")
+def test_every_step_is_clocked():
+    graph, x, composite = small()
+    found = profile.measure(graph, composite, x, 0, rounds=1)
+    assert [node["node"] for node in found["nodes"]] == [node.name for node in graph.nodes]
+    assert all(node["seconds"][d] > 0 for node in found["nodes"] for d in profile.DIRECTIONS)
+    assert sum(node["seconds"][d] for node in found["nodes"] for d in profile.DIRECTIONS) < found["whole"]
 
 
 @pytest.mark.torch
