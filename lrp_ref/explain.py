@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from .arrays import Array, is_exact, like, sample_sums
+import numpy as np
+
+from .arrays import Array, is_array, is_exact, like, namespace, sample_sums
 from .audit import poles
 from .composites import Assignment, Composite, as_composite
-from .errors import ArithmeticMismatch, GraphError, LrpError, Pole, ShapeError
+from .errors import GraphError, LrpError, Pole, ShapeError
 from .graph import Graph, Node
-from .layers import Layer
-from .ledger import Absorbed, Entry, Ledger, entry
+from .ledger import Entry, Ledger, entry
 from .propagate import Rule
 from .targets import StartRelevance, Target, as_target, fixed
 from .text import near
@@ -20,6 +22,8 @@ from .values import value
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from .fast import Prepared
 
 Arrays = Array | Mapping[str, Array]
 
@@ -96,7 +100,7 @@ def explain(
     edit: Mapping[str, Array] | None = None,
     keep: Literal["all", "input"] = "all",
     strict: bool = False,
-    engine: Literal["plain", "fast"] = "plain",
+    engine: Literal["plain", "fast"] | None = None,
 ) -> Explanation:
     """Relevance of the inputs for what the network says of them.
 
@@ -112,7 +116,8 @@ def explain(
     edit : {node or input: array that broadcasts to its relevance}, multiplied onto the relevance on its way
     keep : "all" keeps relevance and activations of every node, "input" those of the inputs only
     strict : raise Pole where a denominator is exactly 0 although relevance and contributions are not
-    engine : "plain", the readable path; or "fast", the same numbers to rounding in less time, for float32 and float64
+    engine : "plain", the readable path; "fast", the same numbers to rounding in less time, for float32 and float64;
+        or None: fast where it can be had. The result's `engine` says what computed each node.
 
     Returns
     -------
@@ -126,14 +131,15 @@ def explain(
     """
     if keep not in ("all", "input"):
         raise GraphError(f'keep={keep!r}: need "all" or "input"')
-    if engine not in ("plain", "fast"):
-        raise GraphError(f'engine={engine!r}: need "plain" or "fast"')
+    if engine not in (None, "plain", "fast"):
+        raise GraphError(f'engine={engine!r}: need "plain" or "fast", or None for the one that fits')
     composite = as_composite(composite)
     values = graph.check_inputs(x)
+    if engine == "fast" or (engine is None and _quick(values)):
+        return prepare(graph, composite).explain(values, target, edit=edit, keep=keep, strict=strict)
     graph = composite.prepare(graph.like(values))
     rules = composite.assign(graph)
-    runs, back = (graph, _plain_back) if engine == "plain" else _fast(graph, values)
-    activations = runs.forward(values)
+    activations = graph.forward(values)
     masks = _checked_edit(graph, edit or {}, activations)
 
     targets = _targets(graph, activations, target)
@@ -141,7 +147,6 @@ def explain(
     outputs = {name: activations[name] for name in graph.outputs}
     relevance = dict(start)
     entries: list[Entry] = []
-    computed_by: dict[str, str] = {}
     for node in reversed(graph.nodes):
         if node.name not in relevance:
             continue  # no output depends on it
@@ -151,8 +156,7 @@ def explain(
         try:
             if strict:
                 _refuse_poles(rules[node.name], node, inputs, R)
-            layer, z = runs[node.name].layer, activations[node.name]
-            R_in, absorbed, computed_by[node.name] = back(rules[node.name], layer, inputs, z, R)
+            R_in, absorbed = rules[node.name].back(node.layer, inputs, R)
         except LrpError as error:
             raise type(error)(f'node "{node.name}" ({node.kind}): {error}') from error
         entries.append(entry(node.name, node.kind, came, R, node.inputs, R_in, absorbed))
@@ -181,26 +185,45 @@ def explain(
         relevances={name: relevance[name] for name in kept if name in relevance},
         activations={name: activations[name] for name in kept},
         aliases=graph.aliases,
-        engine=computed_by,
+        engine={entry.node: "plain" for entry in entries},
         graph=graph,
         targets=targets,
     )
 
 
-def _plain_back(
-    rule: Rule, layer: Layer, inputs: list[Array], z: Array, R: Array
-) -> tuple[tuple[Array, ...], Absorbed, str]:
-    return (*rule.back(layer, inputs, R), "plain")
+def prepare(
+    graph: Graph, composite: Composite | Rule, *, x: Arrays | None = None, threads: int | None = None
+) -> Prepared:
+    """The graph made ready for many explanations: weights are derived once, and memory is used again.
+
+    Parameters
+    ----------
+    graph, composite : as for :func:`explain`
+    x : an input like those to come; with it the weights are derived and the memory is allocated now, else by the first
+        call
+    threads : how many threads matrix products take, during a call; None: as numpy was told. Needs the extra
+        ``threads``. Results do not depend on it by more than rounding.
+
+    Returns
+    -------
+    Prepared
+        whose ``explain(x, target)`` gives what :func:`explain` does, for float32 and float64
+    """
+    from .fast import Prepared
+
+    return Prepared(graph, composite, x=x, threads=threads)
 
 
-def _fast(graph: Graph, values: Mapping[str, Array]) -> tuple[Graph, Any]:
-    """The graph with fast kernels, and the fused step."""
-    from . import fast
-
-    first = values[graph.inputs[0]]
-    if is_exact(first) or first.dtype.itemsize > 8:
-        raise ArithmeticMismatch(f'engine="fast" computes float32 and float64, not {first.dtype}: take engine="plain"')
-    return fast.kernels(graph), fast.back
+def _quick(values: Mapping[str, Array]) -> bool:
+    """Whether lrp_ref.fast is there, and computes such numbers."""
+    first = next(iter(values.values()))
+    return (
+        find_spec("lrp_ref.fast") is not None
+        and is_array(first)
+        and not is_exact(first)
+        and namespace(first) is np
+        and first.dtype.char in "fd"
+    )
 
 
 def _targets(graph: Graph, activations: Mapping[str, Array], target: Any) -> dict[str, Target]:

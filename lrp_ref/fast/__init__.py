@@ -1,10 +1,10 @@
 """Removable speed: the same rules and layers, computed by other means. Nothing in the core imports it but `explain`.
 
-:func:`kernels` puts layers in place of a graph's that compute the same maps in tiles; :func:`back` is
-``Rule.back`` with what need not be computed left out. Both say what they did, node by node.
+A prepared graph has one step a node. Convolutions and dense layers are fused with their rule: the denominators ride the
+forward pass, and each way back is a division in one pass and one product. What is not known here is left to the
+readable path, node by node; the explanation's `engine` says which.
 """
 
-from .kernels import kernels
-from .step import back
+from .engine import Prepared
 
-__all__ = ["back", "kernels"]
+__all__ = ["Prepared"]

@@ -1,126 +1,363 @@
-"""Convolutions in tiles, whose column buffer stays in the cache.
+"""Convolutions as matrix products over tiles, whose columns stay in the cache.
 
-A tile is a block of output rows. Its columns, the cells under each tap, are copied once and multiplied by the kernel as
-one matrix product, straight into the output. With stride 1 the adjoint is a convolution too, of s with the kernel
-flipped; with other strides the product's columns are added back to where they were read, tile by tile.
+Arrays here have their channels last: (batch, *size, channels). A tile is a block of output rows, or several images. Its
+columns, the cells under each tap, are copied once and multiplied by every matrix that wants them, straight into the
+outputs. With stride 1 the adjoint is a convolution too, of s with the kernel flipped; with other strides, the
+columns that the transposed matrix gives are added back to where they were read.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
-from ..arrays import Array, namespace
+from ..arrays import Array
 from ..layers import Conv
 from ..layers.base import Shape
 from ..layers.window import Window
 from ..values import value
+from .memory import Memory
 
-TILE = 2**20
-"""The most numbers of a tile's column buffer: 4 MB in float32, about what the outer cache of a core holds."""
+TILE = 2**23
+"""Bytes of a tile's columns at most, and at least one row: about what the outer cache of a core holds."""
 
 
 @value
-class TiledConv(Conv):
-    """A two-dimensional :class:`Conv` of one group, computed in tiles."""
+class Tile:
+    """Output rows `top` to `bottom` of the images `image` to `until`: rows `first` to `last` of the products."""
 
-    def linear(self, x: Array, w: Array) -> Array:
-        """One matrix product a tile: (outputs, inputs * taps) @ (inputs * taps, positions)."""
-        positions = self.window.positions(x.shape[2:])
-        return _convolved(x, w.reshape(len(w), -1), self.window, positions)
+    image: int
+    until: int
+    top: int
+    bottom: int
+    first: int
+    last: int
 
-    def adjoint(self, s: Array, w: Array, shape: Shape) -> Array:
-        """A convolution with the flipped kernel, or the transposed product added back."""
+    @property
+    def count(self) -> int:
+        """How many positions it has."""
+        return self.last - self.first
+
+    def shape(self, positions: Shape) -> Shape:
+        """(images, rows, *other positions)."""
+        return (self.until - self.image, self.bottom - self.top, *positions[1:])
+
+
+Finish = Callable[[int, int], None]
+"""What is done to rows [first, last) of the outputs while they are in the cache."""
+
+
+@value
+class Kernel:
+    """A convolution without its weights: how cells lead to positions."""
+
+    window: Window
+    groups: int
+    channels: int
+    outputs: int
+
+    @classmethod
+    def of(cls, layer: Conv) -> Kernel:
+        """The kernel of a layer."""
+        return cls(layer.window, layer.groups, layer.weight.shape[1] * layer.groups, len(layer.weight))
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each channel is convolved with a kernel of its own, into one output."""
+        return self.groups == self.channels == self.outputs > 1
+
+    @property
+    def inputs_a_group(self) -> int:
+        """How many channels an output reads."""
+        return self.channels // self.groups
+
+    @property
+    def outputs_a_group(self) -> int:
+        """How many outputs read the same channels."""
+        return self.outputs // self.groups
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether every output reads the one cell at its own place."""
         window = self.window
-        beyond = [span - 1 - before for span, (before, _) in zip(window.span, window.padding, strict=True)]
-        if set(window.stride) == {1} and min(beyond) >= 0:
-            flipped = w[:, :, ::-1, ::-1].swapaxes(0, 1)
-            sides = zip(shape[2:], window.span, beyond, s.shape[2:], strict=True)
-            after = [n + span - 1 - before - count for n, span, before, count in sides]
-            if min(after) >= 0:
-                back = Window(window.kernel, window.stride, tuple(zip(beyond, after, strict=True)), window.dilation)
-                return _convolved(s, flipped.reshape(shape[1], -1), back, shape[2:])
-        return _added_back(s, w.reshape(len(w), -1), window, shape)
+        return window.taps == 1 and set(window.stride) == {1} and not any(map(sum, window.padding)) and self.groups == 1
+
+    @property
+    def flipped(self) -> bool:
+        """Whether the adjoint is a convolution too."""
+        sides = zip(self.window.span, self.window.padding, strict=True)
+        return set(self.window.stride) == {1} and all(span > max(padding) for span, padding in sides)
+
+    def flips(self, size: Shape, positions: Shape) -> Kernel | None:
+        """The convolution that is this one's adjoint for inputs of `size`; None where there is none."""
+        if not self.flipped:
+            return None
+        window = self.window
+        sides = zip(size, window.span, window.padding, positions, strict=True)
+        beyond = tuple((span - 1 - before, n - count + before) for n, span, (before, _), count in sides)
+        flipped = Window(window.kernel, window.stride, beyond, window.dilation)
+        return Kernel(flipped, self.groups, self.outputs, self.channels)
+
+    def matrix(self, w: Array) -> Array:
+        """(groups, taps * inputs, outputs): what columns are multiplied by. Depthwise: (taps, channels)."""
+        if self.depthwise:
+            return np.ascontiguousarray(w.reshape(self.channels, self.window.taps).T)
+        parts = w.reshape(self.groups, self.outputs_a_group, -1, self.window.taps)
+        return np.ascontiguousarray(parts.transpose(0, 3, 2, 1)).reshape(self.groups, -1, self.outputs_a_group)
+
+    def flipped_matrix(self, w: Array) -> Array:
+        """(groups, taps * outputs, inputs): the matrix of the adjoint as a convolution. Depthwise: (taps, channels)."""
+        if self.depthwise:
+            return self.matrix(w)[::-1]
+        parts = w.reshape(self.groups, self.outputs_a_group, -1, self.window.taps)[..., ::-1]
+        return np.ascontiguousarray(parts.transpose(0, 3, 1, 2)).reshape(self.groups, -1, self.inputs_a_group)
 
 
-def _convolved(x: Array, matrix: Array, window: Window, positions: Sequence[int]) -> Array:
-    """The product of `matrix` (outputs, channels * taps) with the columns of x."""
-    xp = namespace(x)
-    n, outputs = len(x), len(matrix)
-    out = xp.empty((n, outputs, *positions), x.dtype)
-    if _pointwise(window):
-        return xp.matmul(matrix, x.reshape(n, x.shape[1], -1), out=out.reshape(n, outputs, -1)).reshape(out.shape)
-    for image, result in zip(x, out.reshape(n, outputs, -1), strict=True):
-        padded = _padded(image, window)
-        for top, bottom in _tiles(matrix.shape[1], positions):
-            columns = xp.empty((x.shape[1], window.taps, bottom - top, positions[1]), x.dtype)
-            for tap, cells in _taps(padded, window, top, bottom, positions):
-                columns[:, tap] = cells
-            flat = slice(top * positions[1], bottom * positions[1])
-            xp.matmul(matrix, columns.reshape(matrix.shape[1], -1), out=result[:, flat])
-    return out
+def products(
+    x: Array, kernel: Kernel, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory,
+    finish: Finish | None = None,
+) -> None:  # fmt: skip
+    """Each out (rows, outputs) becomes the columns of x (batch, *size, channels) times its matrix."""
+    positions = kernel.window.positions(x.shape[1:-1])
+    if kernel.pointwise:
+        return _pointwise(x, positions, matrices, outs, finish)
+    if kernel.depthwise:
+        return _depthwise(x, kernel, positions, matrices, outs, memory, finish)
+    if _slides(kernel, positions, x.itemsize):
+        return _by_bands(x, kernel, positions, matrices, outs, memory, finish)
+    inputs, outputs = kernel.inputs_a_group, kernel.outputs_a_group
+    depth = kernel.window.taps * inputs
+    for tile in tiles(len(x), positions, depth * x.itemsize):
+        cells = _cells(x, kernel.window, tile, positions, memory)
+        columns = memory.array((tile.count, depth), x)
+        for group in range(kernel.groups):
+            cells_of_group = cells[..., group * inputs : (group + 1) * inputs]
+            columns.reshape(cells_of_group.shape)[...] = cells_of_group
+            into = slice(group * outputs, (group + 1) * outputs)
+            for matrix, out in zip(matrices, outs, strict=True):
+                np.matmul(columns, matrix[group], out=out[tile.first : tile.last, into])
+        if finish:
+            finish(tile.first, tile.last)
+    return None
 
 
-def _added_back(s: Array, matrix: Array, window: Window, shape: Shape) -> Array:
-    """The transpose of `_convolved`."""
-    xp = namespace(s)
-    n, channels, positions = len(s), shape[1], s.shape[2:]
-    transposed = matrix.T
-    if _pointwise(window):
-        return xp.matmul(transposed, s.reshape(n, s.shape[1], -1)).reshape(shape)
-    out = xp.empty(shape, s.dtype)
-    for rows, result in zip(s.reshape(n, s.shape[1], -1), out, strict=True):
-        padded = _padded(xp.zeros(shape[1:], s.dtype), window)
-        for top, bottom in _tiles(matrix.shape[1], positions):
-            flat = slice(top * positions[1], bottom * positions[1])
-            columns = xp.matmul(transposed, rows[:, flat])
-            columns = columns.reshape(channels, window.taps, bottom - top, positions[1])
-            for tap, cells in _taps(padded, window, top, bottom, positions):
-                cells += columns[:, tap]
-        (above, _), (left, _) = window.padding
-        result[...] = padded[:, above : above + shape[2], left : left + shape[3]]
-    return out
+def _pointwise(
+    x: Array, positions: Shape, matrices: Sequence[Array], outs: Sequence[Array], finish: Finish | None
+) -> None:
+    """The cells themselves are the columns; tiles, for what finishes them in the cache."""
+    rows = x.reshape(-1, x.shape[-1])
+    width = rows.shape[1] + sum(out.shape[1] for out in outs)
+    for tile in tiles(len(x), positions, width * x.itemsize):
+        for matrix, out in zip(matrices, outs, strict=True):
+            np.matmul(rows[tile.first : tile.last], matrix[0], out=out[tile.first : tile.last])
+        if finish:
+            finish(tile.first, tile.last)
 
 
-def _pointwise(window: Window) -> bool:
-    """Whether every output reads the one cell at its own place."""
-    return window.taps == 1 and set(window.stride) == {1} and not any(map(sum, window.padding))
+def _slides(kernel: Kernel, positions: Shape, itemsize: int) -> bool:
+    """Whether the rows of columns are worth being shared by the rows of the kernel: see `_by_bands`."""
+    window = kernel.window
+    plain = len(positions) == 2 and kernel.groups == 1 and window.stride[0] == 1 and window.kernel[0] > 1
+    return plain and math.prod(positions) * window.taps * kernel.channels * itemsize > TILE
 
 
-def _padded(image: Array, window: Window) -> Array:
-    (above, below), (left, right) = window.padding
-    if not (above or below or left or right):
-        return image
-    channels, height, width = image.shape
-    padded = namespace(image).zeros((channels, above + height + below, left + width + right), image.dtype)
-    padded[:, above : above + height, left : left + width] = image
-    return padded
+def _by_bands(
+    x: Array, kernel: Kernel, positions: Shape, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory,
+    finish: Finish | None,
+) -> None:  # fmt: skip
+    """Columns of one row of the kernel alone, a band for each row of x: the other rows read the bands below it.
+
+    A third of the copying of a kernel of three rows, for one sum over the outputs for each row but the first.
+    """
+    window = kernel.window
+    (height, width), (down, _), (above, _) = kernel.window.kernel, window.dilation, window.padding[0]
+    depth = width * kernel.channels
+    every = list(tiles(len(x), positions, (depth + (len(outs) + 1) * kernel.outputs) * x.itemsize))
+    most = max(tile.bottom - tile.top for tile in every)
+    buffer = memory.array((most + window.span[0] - 1, positions[1], width, kernel.channels), x)
+    parts = memory.array((most * positions[1], kernel.outputs), x)
+    across = _across(window, x.shape[2], positions[1])
+    for tap, (first, last, _) in enumerate(across):
+        buffer[:, :first, tap] = 0
+        buffer[:, last:, tap] = 0
+    weights = [[matrix[0, row * depth : (row + 1) * depth] for row in range(height)] for matrix in matrices]
+    for tile in every:
+        count = tile.bottom - tile.top
+        _fill_bands(buffer[: count + window.span[0] - 1], x[tile.image], tile.top - above, across)
+        columns = [buffer[row * down : row * down + count].reshape(tile.count, depth) for row in range(height)]
+        part = parts[: tile.count]
+        for of_rows, out in zip(weights, outs, strict=True):
+            into = out[tile.first : tile.last]
+            np.matmul(columns[0], of_rows[0], out=into)
+            for rows, weight in zip(columns[1:], of_rows[1:], strict=True):
+                np.matmul(rows, weight, out=part)
+                np.add(into, part, out=into)
+        if finish:
+            finish(tile.first, tile.last)
 
 
-def _tiles(depth: int, positions: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Blocks of output rows, of equal height but for the last."""
-    height, width = positions
-    rows = max(1, min(height, TILE // max(1, depth * width)))
-    rows = math.ceil(height / math.ceil(height / rows))  # no thin rest
-    for top in range(0, height, rows):
-        yield top, min(top + rows, height)
+def _across(window: Window, size: int, positions: int) -> list[tuple[int, int, slice]]:
+    """For each tap of a row: the first and last position that read a cell with it, and the cells."""
+    found = []
+    for tap in range(window.kernel[1]):
+        step, shift = window.stride[1], tap * window.dilation[1] - window.padding[1][0]
+        first = min(positions, max(0, -(shift // step)))  # position p reads cell p * step + shift
+        last = max(first, min(positions, (size - 1 - shift) // step + 1))
+        found.append((first, last, slice(first * step + shift, max(0, (last - 1) * step + shift + 1), step)))
+    return found
 
 
-def _taps(
-    padded: Array, window: Window, top: int, bottom: int, positions: Sequence[int]
-) -> Iterator[tuple[int, Array]]:
-    """For each tap the cells that rows `top` to `bottom` of the outputs read."""
-    (down, across), (step_y, step_x) = window.stride, window.dilation
-    rows, columns = bottom - top, positions[1]
-    for tap, (y, x) in enumerate(np.ndindex(*window.kernel)):
-        first = top * down + y * step_y
-        yield (
-            tap,
-            padded[
-                :,
-                first : first + (rows - 1) * down + 1 : down,
-                x * step_x : x * step_x + (columns - 1) * across + 1 : across,
-            ],
-        )
+def _fill_bands(bands: Array, image: Array, low: int, across: Sequence[tuple[int, int, slice]]) -> None:
+    """Band i becomes the columns of row low + i of the image, 0 where there is none."""
+    start = min(max(low, 0), len(image))
+    stop = max(min(low + len(bands), len(image)), start)
+    if start > low:
+        bands[: start - low] = 0
+    if stop < low + len(bands):
+        bands[stop - low :] = 0
+    for tap, (first, last, cells) in enumerate(across):
+        if last > first:
+            bands[start - low : stop - low, first:last, tap] = image[start:stop, cells]
+
+
+def _depthwise(
+    x: Array, kernel: Kernel, positions: Shape, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory,
+    finish: Finish | None,
+) -> None:  # fmt: skip
+    """One multiplication a tap: there is no matrix product to be had. Tiles are small, for many passes go over them."""
+    for tile in tiles(len(x), positions, 16 * kernel.channels * x.itemsize):
+        cells = _cells(x, kernel.window, tile, positions, memory)
+        term = memory.array((*tile.shape(positions), kernel.channels), x)
+        for matrix, out in zip(matrices, outs, strict=True):
+            total = out[tile.first : tile.last].reshape(term.shape)
+            for tap, at in enumerate(np.ndindex(*kernel.window.kernel)):
+                np.multiply(cells[(..., *at, slice(None))], matrix[tap], out=term if tap else total)
+                if tap:
+                    np.add(total, term, out=total)
+        if finish:
+            finish(tile.first, tile.last)
+
+
+def added_back(s: Array, kernel: Kernel, matrix: Array, out: Array, memory: Memory) -> None:
+    """The transpose of `products`: out (batch, *size, channels) becomes what s (rows, outputs) gives back."""
+    window, (batch, *size, channels) = kernel.window, out.shape
+    positions, padding = window.positions(size), any(map(sum, window.padding))
+    whole = memory.array((batch, *_padded(size, window), channels), s) if padding else out
+    whole[...] = 0
+    inputs, outputs = kernel.inputs_a_group, kernel.outputs_a_group
+    run = window.stride[-1] if window.dilation[-1] == 1 and kernel.groups == 1 else 1
+    for tile in tiles(batch, positions, window.taps * channels * s.itemsize):
+        rows, shape = s[tile.first : tile.last], tile.shape(positions)
+        if kernel.depthwise:
+            for tap, cells in _read_by(whole, window, tile, positions, 1):
+                cells += (rows * matrix[tap]).reshape(cells.shape)
+            continue
+        columns = memory.array((tile.count, window.taps * inputs), s)
+        for group in range(kernel.groups):
+            of_group = slice(group * inputs, (group + 1) * inputs) if kernel.groups > 1 else slice(None)
+            np.matmul(rows[:, group * outputs : (group + 1) * outputs], matrix[group].T, out=columns)
+            for tap, cells in _read_by(whole, window, tile, positions, run):
+                into = cells[..., of_group]
+                into += columns[:, tap * inputs : tap * inputs + into.shape[-1]].reshape(*shape, -1)
+    if padding:
+        out[...] = whole[(slice(None), *_inside(size, window))]
+
+
+def added_back_by_planes(s: Array, kernel: Kernel, matrix: Array, out: Array, memory: Memory) -> None:
+    """The same into out (batch, channels, *size) plane by plane: quicker where channels are few, as an image's are."""
+    window, (batch, channels, *size) = kernel.window, out.shape
+    positions = window.positions(size)
+    whole = memory.array((batch, channels, *_padded(size, window)), s)
+    whole[...] = 0
+    planes = whole.transpose(0, *range(2, whole.ndim), 1)
+    by_plane = matrix[0].reshape(window.taps, channels, -1).swapaxes(0, 1).reshape(channels * window.taps, -1)
+    for tile in tiles(batch, positions, window.taps * channels * s.itemsize):
+        columns = memory.array((channels * window.taps, tile.count), s)
+        np.matmul(by_plane, s[tile.first : tile.last].T, out=columns)
+        columns = columns.reshape(channels, window.taps, *tile.shape(positions))
+        for tap, cells in _read_by(planes, window, tile, positions, 1):
+            into = cells.transpose(cells.ndim - 1, *range(cells.ndim - 1))
+            into += columns[:, tap]
+    out[...] = whole[(slice(None), slice(None), *_inside(size, window))]
+
+
+def blocks(count: int, most: int) -> Iterator[tuple[int, int]]:
+    """[first, last) of blocks of at most `most`, as equal as can be: a thin rest would be slow, and round otherwise."""
+    parts = -(-count // max(1, most))
+    for part in range(parts):
+        yield part * count // parts, (part + 1) * count // parts
+
+
+def tiles(batch: int, positions: Shape, bytes_a_position: int) -> Iterator[Tile]:
+    """Tiles of at most TILE bytes, or of one row: blocks of rows of one image, or several whole images."""
+    height, width, count = positions[0], math.prod(positions[1:]), math.prod(positions)
+    rows = TILE // max(1, width * bytes_a_position)
+    if rows >= 2 * height:
+        for image, until in blocks(batch, rows // height):
+            yield Tile(image, until, 0, height, image * count, until * count)
+        return
+    for image in range(batch):
+        for top, bottom in blocks(height, rows):
+            yield Tile(image, image + 1, top, bottom, image * count + top * width, image * count + bottom * width)
+
+
+def _cells(x: Array, window: Window, tile: Tile, positions: Shape, memory: Memory) -> Array:
+    """(*tile, *kernel, channels): the cells under each tap of each position, a view that reads most of them often."""
+    size = x.shape[1:-1]
+    (step, *steps), (before, _) = window.stride, window.padding[0]
+    low = tile.top * step - before
+    high = (tile.bottom - 1) * step + window.span[0] - before
+    if any(map(sum, window.padding)):
+        padded = [before + n + after for n, (before, after) in zip(size[1:], window.padding[1:], strict=True)]
+        block = memory.array((tile.until - tile.image, high - low, *padded, x.shape[-1]), x)
+        start = min(max(low, 0), size[0])  # the rows that are not padding
+        stop = max(min(high, size[0]), start)
+        block[:, : start - low] = 0
+        block[:, stop - low :] = 0
+        inside: list[slice] = [slice(None), slice(start - low, stop - low)]
+        for n, (left, right) in zip(size[1:], window.padding[1:], strict=True):
+            block[(*inside, slice(left))] = 0
+            block[(*inside, slice(left + n, left + n + right))] = 0
+            inside.append(slice(left, left + n))
+        block[tuple(inside)] = x[tile.image : tile.until, start:stop]
+    else:
+        block = x[tile.image : tile.until, low:high]
+    image, *spatial, channel = block.strides
+    strides = [n * by for n, by in zip(spatial, (step, *steps), strict=True)]
+    dilated = [n * by for n, by in zip(spatial, window.dilation, strict=True)]
+    shape = (*tile.shape(positions), *window.kernel, x.shape[-1])
+    return as_strided(block, shape, (image, *strides, *dilated, channel), writeable=False)
+
+
+def _read_by(whole: Array, window: Window, tile: Tile, positions: Shape, run: int) -> Iterator[tuple[int, Array]]:
+    """For each tap, or run of neighbouring taps on the last axis, the cells of `whole` that the tile reads with it.
+
+    A run's cells have its taps' channels one after the other, and no two of its cells are the same.
+    """
+    images, channels = slice(tile.image, tile.until), whole.shape[-1]
+    *outer, last = window.kernel
+    for at in np.ndindex(*outer, -(-last // run)):
+        tap = (*at[:-1], at[-1] * run)
+        taps = min(run, last - tap[-1])
+        starts = [t * d for t, d in zip(tap, window.dilation, strict=True)]
+        starts[0] += tile.top * window.stride[0]
+        counts = (tile.bottom - tile.top, *positions[1:])
+        index = [
+            slice(start, start + (count - 1) * step + 1, step)
+            for start, count, step in zip(starts, counts, window.stride, strict=True)
+        ]
+        cells = whole[(images, *index)]
+        if taps > 1:
+            cells = as_strided(cells, (*cells.shape[:-1], taps * channels), cells.strides)
+        yield int(np.ravel_multi_index(tap, window.kernel)), cells
+
+
+def _padded(size: Sequence[int], window: Window) -> list[int]:
+    return [before + n + after for n, (before, after) in zip(size, window.padding, strict=True)]
+
+
+def _inside(size: Sequence[int], window: Window) -> list[slice]:
+    return [slice(before, before + n) for n, (before, _) in zip(size, window.padding, strict=True)]

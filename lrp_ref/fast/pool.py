@@ -1,46 +1,76 @@
-"""Max pools without a copy of their windows: one pass over the input for each tap."""
+"""Max pools without a copy of their windows: one pass over the input for each tap, in tiles of output rows."""
 
 from __future__ import annotations
 
-from ..arrays import Array, namespace
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..arrays import Array
 from ..layers import MaxPool
+from ..layers.base import Shape
 from ..layers.window import Window
-from ..values import value
+from .conv import Tile, _inside, _read_by, tiles
+from .memory import Memory, channels_last
 
 
-@value
-class QuickMaxPool(MaxPool):
-    """A :class:`MaxPool` whose first maximum takes all."""
-
-    def forward(self, *inputs: Array) -> Array:
-        """The maxima."""
-        (a,) = inputs
-        xp, (window, positions) = namespace(a), self._windows(a.shape)
-        cells = _whole(a, window, positions, -xp.inf)
-        first, *others = (cells[tap] for tap in window._taps(positions))
-        z = first.copy()
-        for tap in others:
-            xp.maximum(z, tap, out=z)
-        return z
-
-    def routed(self, a: Array, z: Array, R: Array) -> Array:
-        """Each output's relevance at the first cell of its window that has its value."""
-        xp, (window, positions) = namespace(a), self._windows(a.shape)
-        cells = _whole(a, window, positions, -xp.inf)
-        R_in = xp.zeros(cells.shape, R.dtype)
-        waiting = xp.ones(z.shape, dtype=bool)
-        for tap in window._taps(positions):
-            wins = (cells[tap] == z) & waiting
-            waiting &= ~wins
-            R_in[tap] += R * wins
-        return R_in[window._inside(a.shape[2:])]
+def fits(layer: object) -> bool:
+    """Whether the layer is a max pool whose first maximum takes all."""
+    return type(layer) is MaxPool and layer.ties == "first" and layer.frozen_as == "winner"
 
 
-def _whole(a: Array, window: Window, positions: tuple[int, ...], beyond: float) -> Array:
-    """The input with its padding and what hangs over the end, `beyond` everywhere there."""
-    extent = window._extent(a.shape[2:], positions)
-    if extent == a.shape[2:]:
+def maxima(layer: MaxPool, a: Array, memory: Memory) -> Array:
+    """The greatest cell of each window."""
+    window, positions = layer._windows(a.shape)
+    z = memory.empty_channels_last((*a.shape[:2], *positions), a)
+    whole, out = _whole(channels_last(a), window, positions, memory), channels_last(z)
+    for tile, cells in _tiled(whole, window, positions):
+        into = out[tile.image : tile.until, tile.top : tile.bottom]
+        np.copyto(into, cells[0])
+        for cell in cells[1:]:
+            np.maximum(into, cell, out=into)
+    return z
+
+
+def routed(layer: MaxPool, a: Array, z: Array, R: Array, memory: Memory) -> Array:
+    """Each output's relevance at the first cell of its window that has its value."""
+    window, positions = layer._windows(a.shape)
+    whole, z, R = _whole(channels_last(a), window, positions, memory), channels_last(z), channels_last(R)
+    R_in = memory.array(whole.shape, R)
+    size = whole.shape[1:-1]
+    covered = tuple(n * step for n, step in zip(positions, window.stride, strict=True))
+    apart = window.kernel == window.stride and window.dilation == (1,) * len(size) and covered == size
+    if not apart:
+        R_in[...] = 0
+    places = _tiled(R_in, window, positions)
+    for (tile, cells), (_, into) in zip(_tiled(whole, window, positions), places, strict=True):
+        of_tile = (slice(tile.image, tile.until), slice(tile.top, tile.bottom))
+        greatest, came = z[of_tile], R[of_tile]
+        waiting = np.ones(greatest.shape, dtype=bool)
+        for cell, part in zip(cells, into, strict=True):
+            wins = cell == greatest
+            wins &= waiting
+            waiting ^= wins
+            if apart:
+                np.multiply(came, wins, out=part)
+            else:
+                part += came * wins
+    inside = R_in[(slice(None), *_inside(a.shape[2:], window))]
+    return inside.transpose(0, inside.ndim - 1, *range(1, inside.ndim - 1))
+
+
+def _whole(a: Array, window: Window, positions: Shape, memory: Memory) -> Array:
+    """(batch, *size, channels) with its padding and what hangs over the end, -inf there."""
+    extent = window._extent(a.shape[1:-1], positions)
+    if extent == a.shape[1:-1]:
         return a
-    whole = namespace(a).full((*a.shape[:2], *extent), beyond, dtype=a.dtype)
-    whole[window._inside(a.shape[2:])] = a
+    whole = memory.array((len(a), *extent, a.shape[-1]), a)
+    whole[...] = -np.inf
+    whole[(slice(None), *_inside(a.shape[1:-1], window))] = a
     return whole
+
+
+def _tiled(whole: Array, window: Window, positions: Shape) -> Iterator[tuple[Tile, list[Array]]]:
+    """Each tile with the cells of each tap."""
+    for tile in tiles(len(whole), positions, 32 * whole.shape[-1] * whole.itemsize):
+        yield tile, [cells for _, cells in _read_by(whole, window, tile, positions, 1)]

@@ -1,8 +1,7 @@
-"""The fused step: ``Rule.back`` with what need not be computed left out.
+"""Any other layer whose rule has shares: ``Rule.back`` with what need not be computed left out.
 
 Terms whose input is 0 everywhere drop out (a- behind a ReLU); a share that deals nothing out is passed over; a
-denominator that is the layer's own z is not computed again; the books are kept as sums, not as arrays; and where
-relevance only passes, nothing is multiplied by 1.
+denominator that is the layer's own z is not computed again; the books are kept as sums, not as arrays.
 """
 
 from __future__ import annotations
@@ -10,35 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..arrays import Array, namespace, negative, number, positive, sample_sums, where, zeros
-from ..layers import (
-    Activation,
-    BatchNorm,
-    Dense,
-    Flatten,
-    Identity,
-    Layer,
-    Reshape,
-    Scale,
-    Squeeze,
-    Transpose,
-    Unsqueeze,
-    Wires,
-)
-from ..layers.base import Diagonal
+from ..layers import Layer
 from ..ledger import Absorbed
 from ..propagate import Rule, Share, Term, keep
-from ..rules import Pass
 from ..stabilize import Signed
-from .conv import TiledConv
-from .pool import QuickMaxPool
-
-_OWN_RESULT = (TiledConv, Dense)
-"""Layers whose adjoint makes an array that nothing else refers to, so that it may be overwritten."""
-_BIJECTIONS = (Flatten, Identity, Reshape, Squeeze, Transpose, Unsqueeze)
-"""Wires that lead each input to one output, and leave no output without."""
-
-_ONE_TO_ONE = (Activation, BatchNorm, Scale, Diagonal)
-"""Layers that lead each input to the output at its own place."""
 
 Back = tuple[tuple[Array, ...], Absorbed, str]
 
@@ -51,25 +25,9 @@ def back(rule: Rule, layer: Layer, inputs: Sequence[Array], z: Array, R: Array) 
     rule, layer, inputs, R : as for ``Rule.back``
     z : the layer's output, which is not computed again
     """
-    if type(rule) is Pass and (passed := _passed(layer, inputs[0], z, R)) is not None:
-        books = _Books(R)
-        books.deal(R)
-        return (passed,), books.absorbed(), "passed"
     if type(rule).back is not Rule.back or rule.bias == "spread":
         return (*rule.back(layer, inputs, R), "plain")
     return _fused(rule, layer, inputs, z, R)
-
-
-def _passed(layer: Layer, a: Array, z: Array, R: Array) -> Array | None:
-    """R along the wires of a layer that loses none of it; None for other layers."""
-    if isinstance(layer, QuickMaxPool):
-        return layer.routed(a, z, R)
-    if isinstance(layer, _ONE_TO_ONE):
-        return R
-    if isinstance(layer, _BIJECTIONS):
-        wires: Wires = layer
-        return wires.route_back(R, a.shape)
-    return None
 
 
 def _fused(rule: Rule, layer: Layer, inputs: Sequence[Array], z: Array, R: Array) -> Back:
@@ -95,8 +53,7 @@ def _fused(rule: Rule, layer: Layer, inputs: Sequence[Array], z: Array, R: Array
         s = books.divide(rule, share, dealt, own, b)
         for x_t, w_t in zip(x, w, strict=True):
             c = frozen.adjoint(s, w_t, a.shape)
-            part = namespace(c).multiply(c, x_t, out=c) if isinstance(frozen, _OWN_RESULT) else c * x_t
-            R_in = part if R_in is None else R_in + part
+            R_in = c * x_t if R_in is None else R_in + c * x_t
     if R_in is None:
         R_in = zeros(a.shape, a)
     return layer.split(R_in, [x.shape for x in inputs]), books.absorbed(), "fused"

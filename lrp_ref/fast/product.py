@@ -1,0 +1,306 @@
+"""The fused step of convolutions and dense layers.
+
+Forward, the denominators of the rule ride along: one pass over the columns of `a` makes z and each share's own z'. If
+both signs of weights are wanted, z = z+ + z- is their sum, and never z- the difference, which would cancel. Back, each
+share is divided in one pass, and the shares that multiply the same input are given back in one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays import Array, negative, number, positive, zeros
+from ..layers.base import Linear, Shape
+from ..propagate import Rule, Share, Term, Transform, keep
+from ..rules import Raised, one, where_negative, where_positive
+from ..stabilize import Signed
+from ..values import value
+from .memory import Memory
+from .operators import Operator
+from .sweep import Books, Deal, Totals, totals_of
+
+if TYPE_CHECKING:
+    from .engine import Flow
+
+_SIGNS: dict[Any, str] = {where_positive: "positive", where_negative: "negative"}
+
+
+@value
+class Active:
+    """A share that deals something out: its index, the terms that are not 0, and its portion."""
+
+    index: int
+    terms: tuple[Term, ...]
+    portion: float | str
+    one_sign: bool
+    own_is_z: bool
+    """Whether its z' is the layer's z."""
+    positive: bool
+    """Whether its z' is positive wherever it deals something out."""
+
+
+@value
+class Ridden:
+    """What the forward pass found out for the way back."""
+
+    not_negative: bool
+    own: dict[int, Array]
+    """z' of the shares that rode along, by their index."""
+
+
+def fits(rule: Rule) -> bool:
+    """Whether the rule's shares are all that there is to it, and their portions can be dealt out block by block."""
+    own = ("back", "linear_map", "modified", "portions_at")
+    if rule.bias == "spread" or any(getattr(type(rule), name) is not getattr(Rule, name) for name in own):
+        return False
+    shares = rule.shares()
+    return bool(shares) and all(not callable(s.portion) or s.portion in _SIGNS for s in shares)
+
+
+class ProductStep:
+    """A convolution or dense layer under a rule.
+
+    Parameters
+    ----------
+    dead : whether R is 0 wherever z <= 0, because only ReLUs read z and they were dealt nothing there
+    not_negative : whether it is known that a >= 0; else it is looked at
+    """
+
+    def __init__(self, layer: Linear, operator: Operator, rule: Rule, *, dead: bool, not_negative: bool) -> None:
+        self.layer, self.operator, self.rule, self.dead = layer, operator, rule, dead
+        self.not_negative = not_negative
+        self._derived: dict[Any, Any] = {}
+        active = self.active(not_negative=False)
+        self.needs_input = any(term.x is not one for share in active for term in share.terms)
+        self.needs_output = any(share.own_is_z or isinstance(share.portion, str) for share in active)
+
+    # --- what the rule comes to ------------------------------------------------------------------
+
+    def active(self, *, not_negative: bool) -> list[Active]:
+        """The shares that deal something out, without the terms that are 0 for inputs >= 0."""
+        found = []
+        for index, share in enumerate(self.rule.shares()):
+            portion: Any = _SIGNS[share.portion] if callable(share.portion) else share.portion
+            if self.dead and isinstance(portion, str):
+                portion = 1 if portion == "positive" else 0
+            if portion == 0:
+                continue
+            terms = tuple(term for term in share.terms if not (not_negative and term.x is negative))
+            own_bias = self.rule.bias == "raw" or (self.rule.bias == "rule" and [t.b for t in share.terms] == [keep])
+            one_term = len(terms) == 1 and _same(terms[0].x, not_negative)
+            as_it_is = one_term and terms[0].w is keep and own_bias
+            raises = one_term and (terms[0].w is keep or _kind(terms[0].w)[0] == "+")  # z' >= z, which is > 0 there
+            lifted = self.dead and raises and self.rule.bias in ("rule", "raw")
+            found.append(Active(index, terms, portion, share.one_sign, as_it_is, lifted))
+        return found
+
+    def derived(self, key: Any, make: Callable[[], Any]) -> Any:
+        """A value that depends on weights and rule alone, made once."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        return self._derived[key]
+
+    def _weight(self, a: Array) -> Array:
+        return self.layer.parameters(a)[0]
+
+    def _matrix(self, a: Array, transform: Transform) -> Array:
+        key = ("matrix", _key(transform))
+        return self.derived(key, lambda: self.operator.matrix(transform(self._weight(a))))
+
+    def _transposed(self, a: Array, transforms: Sequence[Transform]) -> Array:
+        key = ("transposed", *map(_key, transforms))
+        return self.derived(key, lambda: self.operator.transposed([w(self._weight(a)) for w in transforms]))
+
+    def _bias(self, a: Array, index: int | None) -> Array | None:
+        """The bias of z (None) or of a share's z', a number a channel or a row a position; None for 0."""
+
+        def make() -> Array | None:
+            layer = self.layer.frozen(a)
+            weight, bias = layer.parameters(a)
+            if index is not None:
+                terms = tuple(Term(b=term.b) for term in self.rule.shares()[index].terms)
+                _, _, bias = self.rule.modified(Share(terms), a[:0], weight, bias)
+            if not bool(bias.any()):
+                return None
+            if bias.ndim == 1 or bias[0].size == 1:
+                return bias.reshape(-1)
+            return np.ascontiguousarray(bias.reshape(len(bias), -1).T)
+
+        sized = a.shape[2:] if getattr(self.layer, "tap_bias", None) is not None else ()
+        return self.derived(("bias", index, sized), make)
+
+    # --- forward -----------------------------------------------------------------------------------
+
+    def forward(self, a: Array, memory: Memory, *, ride: bool = True) -> tuple[Array, Ridden]:
+        """z, and what rode along."""
+        operator, shape = self.operator, self.operator.output(a.shape)
+        not_negative = self.not_negative or not a.size or bool(a.min() >= 0)
+        z = operator.empty(shape, a, memory)
+        riding: list[tuple[Active, Transform]] = []
+        for share in self.active(not_negative=not_negative) if ride else ():
+            if len(share.terms) == 1 and _same(share.terms[0].x, not_negative) and not share.own_is_z:
+                riding.append((share, share.terms[0].w))
+        own = {share.index: operator.empty(shape, a, memory) for share, _ in riding}
+        outs = {share.index: operator.rows(own[share.index], memory) for share, _ in riding}
+        z_rows = operator.rows(z, memory)
+        biases = {index: self._bias(a, index) for index in (None, *outs)}
+        each = len(z_rows) // max(1, len(a))
+        kinds = [_kind(w) for _, w in riding]
+        split = sorted(k for k, _ in kinds) == ["+", "-"] if len(kinds) == 2 else False
+        if split:
+            parts = [positive if kind == "+" else negative for kind, _ in kinds]
+            wanted = [(self._matrix(a, w), outs[share.index]) for w, (share, _) in zip(parts, riding, strict=True)]
+        else:
+            wanted = [(self._matrix(a, keep), z_rows)]
+            wanted += [(self._matrix(a, w), outs[share.index]) for share, w in riding]
+
+        def finish(first: int, last: int) -> None:
+            blocks = [outs[share.index][first:last] for share, _ in riding]
+            block = z_rows[first:last]
+            if split:
+                np.add(blocks[0], blocks[1], out=block)
+                for part, (_, gamma) in zip(blocks, kinds, strict=True):
+                    if gamma is not None:  # w + gamma w+ is z + gamma z+
+                        np.multiply(part, number(gamma, part), out=part)
+                        np.add(part, block, out=part)
+            for index, rows in zip((None, *outs), (block, *blocks), strict=True):
+                _add_bias(rows, biases[index], first, each)
+
+        operator.products(a, [m for m, _ in wanted], [out for _, out in wanted], memory, finish)
+        return z, Ridden(not_negative, own)
+
+    # --- back ---------------------------------------------------------------------------------------
+
+    def back(
+        self, a: Array | None, shape: Shape, z: Array | None, flow: Flow, ridden: Ridden, memory: Memory, books: Books
+    ) -> tuple[Array, Totals]:
+        """The relevance of the input, of `shape`, and its totals. a and z may be None where they are not needed."""
+        operator, batch, R = self.operator, len(flow.R), flow.R
+        if a is None:
+            a = np.broadcast_to(R.dtype.type(0), shape)
+        rows = operator.rows(R, memory)
+        active = self.active(not_negative=ridden.not_negative)
+        self._book_remainder(active, flow, z, rows, memory, books)
+        givers: dict[Any, list[tuple[Active, Term]]] = {}  # by the input that they multiply
+        for share in active:
+            for term in share.terms:
+                x_key = keep if _same(term.x, ridden.not_negative) else _key(term.x)
+                givers.setdefault(x_key, []).append((share, term))
+        outputs = rows.shape[1]
+        stacked = operator.stacks and len(active) > 1 and len(givers) == 1
+        every = memory.array((len(rows), len(active) * outputs), R) if stacked else None
+        s: dict[int, Array] = {}
+        dealt = {}
+        for i, share in enumerate(active):
+            if every is not None:
+                s[share.index] = every[:, i * outputs : (i + 1) * outputs]
+            else:
+                s[share.index] = rows if flow.ours and len(active) == 1 else memory.array(rows.shape, R)
+            deal = self._deal(share, a, z, ridden, memory)
+            dealt[share.index] = deal.divide(rows, s[share.index], batch, books, memory)
+        books.count()
+        R_in: Array | None = None
+        found = Totals(batch, 1)
+        if every is not None and all(dealt.values()):
+            matrix = self._transposed(a, [share.terms[0].w for share in active])
+            return operator.adjoint(every, matrix, self._x(active[0].terms[0], a, ridden), shape, memory, None)
+        for pairs in givers.values():
+            x = self._x(pairs[0][1], a, ridden)
+            for share, term in pairs:
+                if dealt[share.index]:
+                    given = np.ascontiguousarray(s[share.index])
+                    R_in, found = operator.adjoint(given, self._transposed(a, [term.w]), x, shape, memory, R_in)
+        return (zeros(shape, R) if R_in is None else R_in), found
+
+    def _book_remainder(
+        self, active: Sequence[Active], flow: Flow, z: Array | None, rows: Array, memory: Memory, books: Books
+    ) -> None:
+        """What no share deals out: (1 - sum of portions) R."""
+        portions = [share.portion for share in active]
+        if any(isinstance(portion, str) for portion in portions):  # both signs are there, and z = 0 has neither
+            assert z is not None
+            signs = self.operator.rows(z, memory)
+            if not signs.all():
+                lost = np.where(signs == 0, rows, rows.dtype.type(0))
+                books.unclaimed += totals_of(lost, len(flow.R), memory).sum
+        else:
+            books.unclaimed += (1 - sum(float(portion) for portion in portions)) * flow.sum
+
+    def _x(self, term: Term, a: Array, ridden: Ridden) -> Array | None:
+        if term.x is one:
+            return None
+        return a if _same(term.x, ridden.not_negative) else term.x(a)
+
+    def _deal(self, share: Active, a: Array, z: Array, ridden: Ridden, memory: Memory) -> Deal:
+        rule, rows = self.rule, self.operator.rows
+        own = z if share.own_is_z else ridden.own.get(share.index)
+        bias = self._bias(a, share.index)
+        if own is None:
+            own = self._own(share, a, ridden, memory, bias)
+        e = None if type(rule.stabilizer) is Signed else rows(rule.stabilizer(own, rule.epsilon), memory)
+        return Deal(
+            rows(own, memory), float(rule.epsilon) if e is None else 0.0, e, share.portion,
+            rows(z, memory) if isinstance(share.portion, str) else None, bias, share.one_sign, share.positive,
+        )  # fmt: skip
+
+    def _own(self, share: Active, a: Array, ridden: Ridden, memory: Memory, bias: Array | None) -> Array:
+        """The z' of a share that did not ride along: the sum of its terms' products, and its bias."""
+
+        def make() -> Array:
+            own = self.operator.empty(self.operator.output(a.shape), a, memory)
+            rows = self.operator.rows(own, memory)
+            each = len(rows) // max(1, len(a))
+            for i, term in enumerate(share.terms):
+                x = term.x(a) if not _same(term.x, ridden.not_negative) else a
+                into = rows if i == 0 else memory.array(rows.shape, rows)
+                last = i == len(share.terms) - 1
+
+                def finish(first: int, until: int, into: Array = into, last: bool = last) -> None:
+                    block = rows[first:until]
+                    if into is not rows:
+                        np.add(block, into[first:until], out=block)
+                    if last:
+                        _add_bias(block, bias, first, each)
+
+                self.operator.products(x, [self._matrix(a, term.w)], [into], memory, finish)
+            return own
+
+        if all(term.x is one for term in share.terms):
+            return self.derived(("own", share.index, a.shape), make)
+        return make()
+
+
+def _same(x: Transform, not_negative: bool) -> bool:
+    """Whether x(a) is a."""
+    return x is keep or (x is positive and not_negative)
+
+
+def _key(transform: Transform) -> Any:
+    try:
+        hash(transform)
+    except TypeError:
+        return id(transform)
+    return transform
+
+
+def _kind(w: Transform) -> tuple[str, float | None]:
+    """The sign of the weights that w raises or takes alone, "" for other transforms, and by how much it raises them."""
+    part, gamma = (w.part, w.gamma) if isinstance(w, Raised) else (w, None)
+    return "+" if part is positive else "-" if part is negative else "", gamma
+
+
+def _add_bias(rows: Array, bias: Array | None, first: int, each: int) -> None:
+    """To rows that start with row `first` of all: a number a channel, or one of `each` rows a position."""
+    if bias is None:
+        return
+    if bias.ndim == 1:
+        np.add(rows, bias, out=rows)
+        return
+    if len(rows) <= each - first % each:
+        np.add(rows, bias[first % each :][: len(rows)], out=rows)
+    else:  # whole samples
+        samples = rows.reshape(-1, each, rows.shape[1])
+        np.add(samples, bias, out=samples)

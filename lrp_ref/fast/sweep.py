@@ -1,0 +1,212 @@
+"""Passes over arrays too large for the cache, block by block, so that each number is fetched once for all that is done.
+
+Arrays here are rows: (batch * positions, channels), each sample's rows one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from ..arrays import Array, number
+from ..values import value
+from .memory import Memory
+
+BLOCK = 2**16
+"""Numbers of a block: a few arrays of them fit the cache of a core."""
+
+
+@value
+class Span:
+    """Rows `first` to `last`, those of the samples `sample` to `until` or, if that is one, of a part of it."""
+
+    sample: int
+    until: int
+    first: int
+    last: int
+
+
+def spans(batch: int, rows: int, numbers: int) -> Iterator[Span]:
+    """Blocks of `rows` rows of `numbers` numbers, that hold whole samples or lie within one."""
+    each = rows // max(1, batch)
+    most = max(1, BLOCK // max(1, numbers))
+    if most >= each:
+        together = max(1, most // max(1, each))
+        for sample in range(0, batch, together):
+            until = min(batch, sample + together)
+            yield Span(sample, until, sample * each, until * each)
+        return
+    parts = -(-each // most)
+    for sample in range(batch):
+        for part in range(parts):
+            first, last = (sample * each + k * each // parts for k in (part, part + 1))
+            yield Span(sample, sample + 1, first, last)
+
+
+def sums(block: Array, samples: int) -> Array:
+    """The sum over each sample's rows: each row by the processor's dot product, and then the rows' sums pairwise."""
+    each = np.matmul(block, np.ones(block.shape[1], block.dtype))
+    return np.add.reduce(each.reshape(samples, -1), axis=1)
+
+
+class Totals:
+    """The sum and the sum of magnitudes of each sample's relevance, as its blocks pass."""
+
+    def __init__(self, batch: int, rows: int) -> None:
+        self.sum, self.magnitude = np.zeros(batch), np.zeros(batch)
+        self._rows = rows // max(1, batch)
+
+    def within(self, first: int, last: int, numbers: int) -> Iterator[tuple[int, int]]:
+        """Smaller blocks of the rows [first, last), which are whole samples or lie within one."""
+        most = max(1, BLOCK // max(1, numbers))
+        if last - first > self._rows:
+            most = max(1, most // self._rows) * self._rows
+        for start in range(first, last, most):
+            yield start, min(start + most, last)
+
+    def add(self, block: Array, first: int, last: int, memory: Memory) -> None:
+        """Rows [first, last), whole samples or a part of one."""
+        if first == last:
+            return
+        sample, until = first // self._rows, -(-last // self._rows)
+        total = sums(block, until - sample)
+        self.sum[sample:until] += total
+        if block.min() < 0:
+            magnitudes = memory.array(block.shape, block)
+            np.abs(block, out=magnitudes)
+            total = sums(magnitudes, until - sample)
+        self.magnitude[sample:until] += total
+
+
+def totals_of(rows: Array, batch: int, memory: Memory) -> Totals:
+    """Of rows of any number."""
+    found = Totals(batch, len(rows))
+    for span in spans(batch, *rows.shape):
+        found.add(rows[span.first : span.last], span.first, span.last, memory)
+    return found
+
+
+def stabilized(z: Array, epsilon: float, out: Array) -> Array:
+    """e = epsilon s(z), with s(0) = s(-0) = +1. By the bits of z: numpy's copysign takes one number at a time."""
+    bits: Any = _BITS[z.dtype.char]
+    whole: Array = out.view(bits)
+    np.add(z, number(0, z), out=out)  # -0 becomes 0
+    np.bitwise_and(whole, bits(1 << (8 * z.itemsize - 1)), out=whole)
+    np.bitwise_or(whole, number(epsilon, z).view(bits), out=whole)
+    return out
+
+
+_BITS = {"f": np.uint32, "d": np.uint64}
+
+
+class Books:
+    """What stays of one node's relevance, as a sum a sample, while its shares are dealt out."""
+
+    def __init__(self, batch: int) -> None:
+        self.bias, self.stabilizer, self.unclaimed = np.zeros(batch), np.zeros(batch), np.zeros(batch)
+        self.poles, self.empty = np.zeros(batch, dtype=int), np.zeros(batch, dtype=int)
+        self._poles: Array | None = None
+        self._empty: Array | None = None
+
+    def mark(self, found: Literal["_poles", "_empty"], flags: Array, R: Array, first: int) -> None:
+        """Outputs that two shares find are counted once, in rows that are made where there are any."""
+        if flags.any():
+            if getattr(self, found) is None:
+                setattr(self, found, np.zeros(R.shape, dtype=bool))
+            getattr(self, found)[first : first + len(flags)] |= flags
+
+    def count(self) -> None:
+        """Count what was marked, when all shares are dealt out."""
+        for name in ("poles", "empty"):
+            if (marked := getattr(self, f"_{name}")) is not None:
+                setattr(self, name, marked.reshape(len(self.bias), -1).sum(axis=1))
+
+
+@value
+class Deal:
+    """One share of a node's relevance on its way through the division, s = portion R / (z + e).
+
+    `own` is the share's z. A portion is a number, or "positive" or "negative": R where the layer's own output `sign_of`
+    has that sign. `e` is epsilon s(z) where it is not given. `bias` is a number a channel, or a row a position; None
+    where it takes nothing.
+    """
+
+    own: Array
+    epsilon: float
+    e: Array | None = None
+    portion: float | str = 1
+    sign_of: Array | None = None
+    bias: Array | None = None
+    one_sign: bool = False
+    positive: bool = False
+    """Whether z is positive wherever R is not 0, so that |z| is as good as z."""
+
+    def divide(
+        self, R: Array, s: Array | None, batch: int, books: Books, memory: Memory,
+        then: Callable[[Array, int, int], None] | None = None,
+    ) -> bool:  # fmt: skip
+        """Fill `s`, book what stays, and say whether anything was dealt out.
+
+        R and s may be one array; without s each block of it goes to `then`, with its first and last row.
+        """
+        anything = False
+        for span in spans(batch, *R.shape):
+            rows, into, samples = slice(span.first, span.last), slice(span.sample, span.until), span.until - span.sample
+            z, dealt = self.own[rows], self._dealt(R[rows], rows, memory)
+            anything = anything or bool(dealt.any())
+            d = memory.array(z.shape, z)
+            if self.one_sign and not z.all():
+                books.mark("_empty", (z == 0) & (dealt != 0), R, span.first)
+            e: Any = number(self.epsilon, z)
+            if self.e is not None:
+                e = self.e[rows]
+            elif self.positive:
+                z = np.abs(z, out=d)
+            elif self.epsilon and z.min() < 0:
+                e = -e if z.max() < 0 else stabilized(z, self.epsilon, memory.array(z.shape, z))
+            np.add(z, e, out=d)
+            if (self.epsilon and self.e is None) or d.all():
+                np.divide(dealt, d, out=d)
+            else:
+                zero = d == 0
+                lost = np.where(zero, dealt, number(0, z))
+                books.unclaimed[into] += sums(lost, samples)
+                books.mark("_poles", (lost != 0) & (z != 0) if self.one_sign else lost != 0, R, span.first)
+                np.divide(dealt, np.where(zero, number(1, z), d), out=d)
+                d[zero] = 0
+            if self.bias is not None:
+                books.bias[into] += self._of_bias(d, span, len(R) // batch)
+            if isinstance(e, np.ndarray):
+                books.stabilizer[into] += sums(np.multiply(d, e, out=memory.array(e.shape, e)), samples)
+            elif e:
+                books.stabilizer[into] += float(e) * sums(d, samples)
+            if s is not None:
+                s[rows] = d
+            if then:
+                then(d, span.first, span.last)
+        return anything
+
+    def _dealt(self, R: Array, rows: slice, memory: Memory) -> Array:
+        if self.portion == 1:
+            return R
+        dealt = memory.array(R.shape, R)
+        if not isinstance(self.portion, str):
+            return np.multiply(R, number(self.portion, R), out=dealt)
+        assert self.sign_of is not None
+        z = self.sign_of[rows]
+        return np.multiply(R, z > 0 if self.portion == "positive" else z < 0, out=dealt)
+
+    def _of_bias(self, s: Array, span: Span, rows: int) -> Array:
+        """sum_k s_k b_k of each sample."""
+        samples, b = span.until - span.sample, self.bias
+        assert b is not None
+        if b.ndim > 1:
+            first = span.first % rows
+            row_biases = np.broadcast_to(b[first : first + len(s) // samples], (samples, len(s) // samples, s.shape[1]))
+            return sums(s * row_biases.reshape(s.shape), samples)
+        if samples == len(s):
+            return s @ b
+        each = s.reshape(samples, -1, s.shape[1])
+        return np.matmul(np.ones((1, each.shape[1]), s.dtype), each)[:, 0].astype(float) @ b.astype(float)
