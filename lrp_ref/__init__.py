@@ -20,7 +20,7 @@ from .errors import (
     UnsuitableRule,
     UnsupportedOp,
 )
-from .explain import Explanation, explain, read
+from .explain import Explanation, explain, prepare, read
 from .graph import Graph, Node, chain, given
 from .io import from_keras, from_onnx, from_sklearn, from_torch, load, save
 from .propagate import Rule, Share, Term, four_steps
@@ -63,5 +63,5 @@ __all__ = [
     "ZMinus", "ZPlus", "Zero", "after", "argmax", "before", "canonize", "chain", "contrast", "depth",
     "exact", "explain", "first", "four_steps", "fractions", "from_keras", "from_onnx", "from_sklearn",
     "from_torch", "given", "kind", "last", "layers", "load", "log_odds", "log_probability", "logit", "named",
-    "one", "presets", "probability", "read", "save", "with_contrast", "with_log_odds",
+    "one", "prepare", "presets", "probability", "read", "save", "with_contrast", "with_log_odds",
 ]  # fmt: skip

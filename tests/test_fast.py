@@ -1,6 +1,8 @@
 """The fast path gives the plain path's numbers: layer by layer, on the same activations and relevances."""
 
 import dataclasses
+import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from test_rules import BIASES, RULES, STABILIZED, rule_for
 import lrp_ref as lrp
 from lrp_ref.arrays import floats
 from lrp_ref.data import digits, digits_cnn, digits_mlp
-from lrp_ref.layers import Conv, Flatten, MaxPool, ReLU
+from lrp_ref.layers import Conv, Dense, Flatten, MaxPool, ReLU
 
 CASES = {case.id: case for case in GRID}
 BOUND = {np.float32: 2e-6, np.float64: 1e-14}
@@ -156,3 +158,116 @@ def test_only_floats_are_fast():
             lrp.explain(net, x, lrp.Zero(), engine="fast")
     with pytest.raises(lrp.GraphError, match="engine='quick'"):
         lrp.explain(net, DIGITS.images[:1], lrp.Zero(), engine="quick")
+
+
+BEHIND = {
+    "dense": (lambda rng: Dense(weight=rng.normal(size=(6, 8)), bias=rng.normal(size=8)), (6,)),
+    "conv": (lambda rng: Conv(weight=rng.normal(size=(8, 3, 3, 3)), bias=rng.normal(size=8), padding=1), (3, 5, 4)),
+    "strided": (lambda rng: Conv(weight=rng.normal(size=(8, 3, 2, 2)), bias=rng.normal(size=8), stride=2), (3, 6, 5)),
+    "grouped": (lambda rng: Conv(weight=rng.normal(size=(8, 2, 3, 3)), bias=rng.normal(size=8), groups=2), (4, 5, 5)),
+}
+"""Layers whose output a ReLU reads: there the engine knows that nothing is dealt out where z <= 0."""
+
+
+@pytest.mark.parametrize("kind", ["signed", "positive"])
+@pytest.mark.parametrize("layer", BEHIND)
+@pytest.mark.parametrize("name", RULES)
+def test_every_variant_below_a_relu(name, layer, kind):
+    rng = np.random.default_rng(len(name))
+    make, shape = BEHIND[layer]
+    x = rng.normal(size=(2, *shape))
+    x = abs(x) if kind == "positive" else x
+    hidden = make(rng)
+    outputs = np.prod(hidden.forward(x).shape[1:])
+    net = lrp.chain(hidden, ReLU(), Flatten(), Dense(weight=rng.normal(size=(outputs, 4))), ReLU())
+    for i, (bias, (epsilon, stabilizer)) in enumerate(itertools.product(BIASES, STABILIZED)):
+        if i % 3 == len(name) % 3:
+            chosen = lrp.ZBox(low=x.min(), high=x.max()) if name.startswith("box") else RULES[name]
+            rule = dataclasses.replace(chosen, bias=bias, epsilon=epsilon, stabilizer=stabilizer)
+            upper = [lrp.Epsilon(epsilon=0.1), lrp.Flat(), lrp.ZPlus()][i % 3]  # flat reaches units that are off
+            composite = lrp.Composite([(lrp.first(Conv, Dense), rule), (lrp.kind(Dense), upper)])
+            plain = lrp.explain(net, x, composite, 2, engine="plain")
+            for keep in ("all", "input"):
+                quick = lrp.explain(net, x, composite, 2, engine="fast", keep=keep)
+                largest = max(abs(R).max() for R in plain.relevances.values())
+                if largest < 10 * abs(plain.at(net.outputs[0])).max():  # above, rounding is amplified alike
+                    for node, R in quick.relevances.items():
+                        assert abs(R - plain.at(node)).max() <= 1e-12 * largest, (node, rule, upper)
+
+
+def test_many_targets_take_one_forward_pass():
+    net, x = digits_cnn(), DIGITS.images[:2].astype(np.float32)
+    prepared = lrp.prepare(net, PRESETS["epsilon_plus_flat"], x=x)
+    several = prepared.explain_each(x, [3, [1, 2], lrp.one(7)], keep="input")
+    for target, e in zip([3, [1, 2], lrp.one(7)], several, strict=True):
+        one = prepared.explain(x, target, keep="input")
+        np.testing.assert_array_equal(e.relevance, one.relevance)
+        assert str(e.ledger) == str(one.ledger)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_prepared_graph_derives_no_weight_and_allocates_nothing(preset):
+    """Beyond its result: less than 1 MB, where the activations alone are ten times as much."""
+    rng = np.random.default_rng(0)
+    net = lrp.chain(
+        Conv(weight=rng.normal(size=(32, 3, 3, 3)), padding=1), ReLU(), MaxPool(kernel=2),
+        Conv(weight=rng.normal(size=(64, 32, 3, 3)), padding=1), ReLU(), MaxPool(kernel=2),
+        Flatten(), Dense(weight=rng.normal(size=(64 * 24 * 24, 10))),
+    )  # fmt: skip
+    x = rng.uniform(size=(1, 3, 96, 96)).astype(np.float32)
+    prepared = lrp.prepare(net, PRESETS[preset], x=x)
+    prepared.explain(x, 3, keep="input")
+    tracemalloc.start()
+    e = prepared.explain(x, 3, keep="input")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - e.relevance.nbytes < 2**20
+    assert 10 * 2**20 < 4 * (2 * 32 * 96**2 + 2 * 64 * 48**2 + 32 * 48**2 + 3 * 96**2) * 4
+
+
+def test_what_a_call_returns_stays_what_it_is():
+    net, rule = digits_cnn(), PRESETS["epsilon_plus"]
+    prepared = lrp.prepare(net, rule)
+    first = prepared.explain(DIGITS.images[:1], 3)
+    kept = {name: R.copy() for name, R in first.relevances.items()}
+    activations = {name: a.copy() for name, a in first.activations.items()}
+    for i in range(1, 4):
+        prepared.explain(DIGITS.images[i : i + 1], 3)
+        prepared.explain(DIGITS.images[i : i + 1], 3, keep="input")
+    for name, R in kept.items():
+        np.testing.assert_array_equal(first.at(name), R)
+    for name, a in activations.items():
+        np.testing.assert_array_equal(first.activations[name], a)
+
+
+def test_a_start_relevance_of_the_caller_is_left_alone():
+    net = lrp.chain(Dense(weight=np.ones((3, 2000))), ReLU())
+    R = np.random.default_rng(0).normal(size=(2, 2000))
+    before = R.copy()
+    lrp.explain(net, np.ones((2, 3)), lrp.Zero(), R, engine="fast", keep="input")
+    np.testing.assert_array_equal(R, before)
+
+
+def test_fast_is_what_floats_get_and_the_result_says_so():
+    net, x = digits_mlp(), DIGITS.images[:1]
+    assert "fused" in lrp.explain(net, x, lrp.Zero()).engine.values()
+    for other in (lrp.exact(x), x.astype(np.longdouble), x.astype(np.float16)):
+        assert set(lrp.explain(net, other, lrp.Zero(), lrp.logit(3)).engine.values()) == {"plain"}
+
+
+def test_threads_are_set_for_the_call():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    seen = []
+
+    class Watched(lrp.Zero):
+        def shares(self):
+            seen.append({pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"})
+            return super().shares()
+
+    prepared = lrp.prepare(digits_mlp(), Watched(), threads=1)
+    seen.clear()
+    one = prepared.explain(DIGITS.images[:4], 3)
+    assert seen
+    assert set.union(*seen) == {1}
+    other = lrp.prepare(digits_mlp(), Watched()).explain(DIGITS.images[:4], 3)
+    assert abs(one.relevance - other.relevance).max() <= 1e-13 * abs(one.relevance).max()

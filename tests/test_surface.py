@@ -111,7 +111,9 @@ BELOW = {  # module: what it may import of the package, besides errors, files, t
     "presets": {"canonize", "composites", "layers", "propagate", "rules", "stabilize"},
     "targets": {"arrays", "graph", "layers"},
     "explain": {"arrays", "audit", "composites", "fast", "graph", "layers", "ledger", "propagate", "targets", "store"},
-    "fast": {"arrays", "graph", "layers", "ledger", "propagate", "rules", "stabilize"},
+    "fast": {
+        "arrays", "composites", "explain", "graph", "layers", "ledger", "propagate", "rules", "stabilize",
+    },
     "store": {"arrays", "composites", "explain", "ledger", "propagate", "rules", "stabilize"},
     "io": {"arrays", "graph", "loaders"},
     "loaders": {"arrays", "canonize", "graph", "layers"},

@@ -42,7 +42,7 @@ from ..layers.base import Diagonal, Shape
 from ..ledger import Entry, Ledger
 from ..propagate import Rule, Share, Term
 from ..rules import Pass
-from ..stabilize import Signed
+from ..stabilize import AtZero, Clipped, Signed, SignedOrZero, Unsigned
 from ..values import value
 from . import pool, product, signs, step
 from .memory import Memory, channels_last
@@ -52,6 +52,8 @@ from .sweep import Books, Deal, Totals, totals_of
 
 _ONE_TO_ONE = (Activation, BatchNorm, Scale, Diagonal)
 """Layers that lead each input to the output at its own place."""
+_ELEMENT_BY_ELEMENT = (Signed, Unsigned, AtZero, Clipped, SignedOrZero)
+"""Stabilizers whose e_k depends on z_k alone."""
 _BIJECTIONS = (Flatten, Identity, Reshape, Squeeze, Transpose, Unsqueeze)
 """Wires that lead each input to one output, and leave no output without."""
 
@@ -394,7 +396,8 @@ class _Ready:
     def _takes_over(self, source: str, dead: Set[str]) -> bool:
         """Whether a ReLU's output may take the place of its input: where z <= 0 there is no relevance to divide."""
         alone = self.readers[source] == 1 and source not in self.graph.outputs and self.keep == "input"
-        return alone and source in dead and isinstance(self.steps.get(source), (Product, Summing))
+        known = alone and source in dead and isinstance(self.steps.get(source), (Product, Summing))
+        return known and isinstance(self.rules[source].stabilizer, _ELEMENT_BY_ELEMENT)
 
     def _forward(
         self, values: Mapping[str, Array], *, keep_all: bool

@@ -90,10 +90,11 @@ class ProductStep:
                 continue
             terms = tuple(term for term in share.terms if not (not_negative and term.x is negative))
             own_bias = self.rule.bias == "raw" or (self.rule.bias == "rule" and [t.b for t in share.terms] == [keep])
+            # z > 0 wherever R is not 0, and where a >= 0 more weight only adds to it
             one_term = len(terms) == 1 and _same(terms[0].x, not_negative)
             as_it_is = one_term and terms[0].w is keep and own_bias
-            raises = one_term and (terms[0].w is keep or _kind(terms[0].w)[0] == "+")  # z' >= z, which is > 0 there
-            lifted = self.dead and raises and self.rule.bias in ("rule", "raw")
+            adds = terms[0].w is keep or (not_negative and _kind(terms[0].w)[0] == "+")
+            lifted = self.dead and one_term and adds and self.rule.bias in ("rule", "raw")
             found.append(Active(index, terms, portion, share.one_sign, as_it_is, lifted))
         return found
 

@@ -46,7 +46,12 @@ def spans(batch: int, rows: int, numbers: int) -> Iterator[Span]:
 
 
 def sums(block: Array, samples: int) -> Array:
-    """The sum over each sample's rows: each row by the processor's dot product, and then the rows' sums pairwise."""
+    """The sum over each sample's rows, in float64: for the books."""
+    return np.add.reduce(block.reshape(samples, -1), axis=1, dtype=np.float64)
+
+
+def about(block: Array, samples: int) -> Array:
+    """The same to the precision of the block, by the processor's dot product, which is four times as quick."""
     each = np.matmul(block, np.ones(block.shape[1], block.dtype))
     return np.add.reduce(each.reshape(samples, -1), axis=1)
 
@@ -76,7 +81,7 @@ class Totals:
         if block.min() < 0:
             magnitudes = memory.array(block.shape, block)
             np.abs(block, out=magnitudes)
-            total = sums(magnitudes, until - sample)
+            total = about(magnitudes, until - sample)
         self.magnitude[sample:until] += total
 
 
