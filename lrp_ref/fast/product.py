@@ -73,13 +73,14 @@ class ProductStep:
         self.layer, self.operator, self.rule, self.dead = layer, operator, rule, dead
         self.not_negative = not_negative
         self._derived: dict[Any, Any] = {}
-        active = self.active(not_negative=False)
-        self.needs_input = any(term.x is not one for share in active for term in share.terms)
-        self.needs_output = any(share.own_is_z or isinstance(share.portion, str) for share in active)
+        self._active = {sign: self._actives(not_negative=sign) for sign in (False, True)}
+        either = [share for active in self._active.values() for share in active]
+        self.needs_input = any(term.x is not one for share in either for term in share.terms)
+        self.needs_output = any(share.own_is_z or isinstance(share.portion, str) for share in either)
 
     # --- what the rule comes to ------------------------------------------------------------------
 
-    def active(self, *, not_negative: bool) -> list[Active]:
+    def _actives(self, *, not_negative: bool) -> list[Active]:
         """The shares that deal something out, without the terms that are 0 for inputs >= 0."""
         found = []
         for index, share in enumerate(self.rule.shares()):
@@ -135,13 +136,13 @@ class ProductStep:
 
     # --- forward -----------------------------------------------------------------------------------
 
-    def forward(self, a: Array, memory: Memory, *, ride: bool = True) -> tuple[Array, Ridden]:
+    def forward(self, a: Array, memory: Memory) -> tuple[Array, Ridden]:
         """z, and what rode along."""
         operator, shape = self.operator, self.operator.output(a.shape)
         not_negative = self.not_negative or not a.size or bool(a.min() >= 0)
         z = operator.empty(shape, a, memory)
         riding: list[tuple[Active, Transform]] = []
-        for share in self.active(not_negative=not_negative) if ride else ():
+        for share in self._active[not_negative]:
             if len(share.terms) == 1 and _same(share.terms[0].x, not_negative) and not share.own_is_z:
                 riding.append((share, share.terms[0].w))
         own = {share.index: operator.empty(shape, a, memory) for share, _ in riding}
@@ -183,7 +184,7 @@ class ProductStep:
         if a is None:
             a = np.broadcast_to(R.dtype.type(0), shape)
         rows = operator.rows(R, memory)
-        active = self.active(not_negative=ridden.not_negative)
+        active = self._active[ridden.not_negative]
         self._book_remainder(active, flow, z, rows, memory, books)
         givers: dict[Any, list[tuple[Active, Term]]] = {}  # by the input that they multiply
         for share in active:
