@@ -185,6 +185,16 @@ class ProductStep:
             a = np.broadcast_to(R.dtype.type(0), shape)
         rows = operator.rows(R, memory)
         active = self._active[ridden.not_negative]
+        made: dict[Any, Array] = {}
+
+        def x_of(term: Term) -> Array:
+            if _same(term.x, ridden.not_negative):
+                return a
+            key = _key(term.x)
+            if key not in made:
+                made[key] = term.x(a)
+            return made[key]
+
         self._book_remainder(active, flow, z, rows, memory, books)
         givers: dict[Any, list[tuple[Active, Term]]] = {}  # by the input that they multiply
         for share in active:
@@ -201,16 +211,18 @@ class ProductStep:
                 s[share.index] = every[:, i * outputs : (i + 1) * outputs]
             else:
                 s[share.index] = rows if flow.ours and len(active) == 1 else memory.array(rows.shape, R)
-            deal = self._deal(share, a, z, ridden, memory)
+            deal = self._deal(share, a, z, ridden, x_of, memory)
             dealt[share.index] = deal.divide(rows, s[share.index], batch, books, memory)
         books.count()
         R_in: Array | None = None
         found = Totals(batch, 1)
         if every is not None and all(dealt.values()):
             matrix = self._transposed(a, [share.terms[0].w for share in active])
-            return operator.adjoint(every, matrix, self._x(active[0].terms[0], a, ridden), shape, memory, None)
+            return operator.adjoint(
+                every, matrix, None if active[0].terms[0].x is one else x_of(active[0].terms[0]), shape, memory, None
+            )
         for pairs in givers.values():
-            x = self._x(pairs[0][1], a, ridden)
+            x = None if pairs[0][1].x is one else x_of(pairs[0][1])
             for share, term in pairs:
                 if dealt[share.index]:
                     given = np.ascontiguousarray(s[share.index])
@@ -231,24 +243,21 @@ class ProductStep:
         else:
             books.unclaimed += (1 - sum(float(portion) for portion in portions)) * flow.sum
 
-    def _x(self, term: Term, a: Array, ridden: Ridden) -> Array | None:
-        if term.x is one:
-            return None
-        return a if _same(term.x, ridden.not_negative) else term.x(a)
-
-    def _deal(self, share: Active, a: Array, z: Array, ridden: Ridden, memory: Memory) -> Deal:
+    def _deal(
+        self, share: Active, a: Array, z: Any, ridden: Ridden, x_of: Callable[[Term], Array], memory: Memory
+    ) -> Deal:
         rule, rows = self.rule, self.operator.rows
         own = z if share.own_is_z else ridden.own.get(share.index)
         bias = self._bias(a, share.index)
         if own is None:
-            own = self._own(share, a, ridden, memory, bias)
+            own = self._own(share, a, x_of, memory, bias)
         e = None if type(rule.stabilizer) is Signed else rows(rule.stabilizer(own, rule.epsilon), memory)
         return Deal(
             rows(own, memory), float(rule.epsilon) if e is None else 0.0, e, share.portion,
             rows(z, memory) if isinstance(share.portion, str) else None, bias, share.one_sign, share.positive,
         )  # fmt: skip
 
-    def _own(self, share: Active, a: Array, ridden: Ridden, memory: Memory, bias: Array | None) -> Array:
+    def _own(self, share: Active, a: Array, x_of: Callable[[Term], Array], memory: Memory, bias: Array | None) -> Array:
         """The z' of a share that did not ride along: the sum of its terms' products, and its bias."""
 
         def make() -> Array:
@@ -256,7 +265,6 @@ class ProductStep:
             rows = self.operator.rows(own, memory)
             each = len(rows) // max(1, len(a))
             for i, term in enumerate(share.terms):
-                x = term.x(a) if not _same(term.x, ridden.not_negative) else a
                 into = rows if i == 0 else memory.array(rows.shape, rows)
                 last = i == len(share.terms) - 1
 
@@ -267,7 +275,7 @@ class ProductStep:
                     if last:
                         _add_bias(block, bias, first, each)
 
-                self.operator.products(x, [self._matrix(a, term.w)], [into], memory, finish)
+                self.operator.products(x_of(term), [self._matrix(a, term.w)], [into], memory, finish)
             return own
 
         if all(term.x is one for term in share.terms):
