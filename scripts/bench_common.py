@@ -109,9 +109,13 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return float(low), float(middle), float(high)
 
 
-def deviation(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The greatest difference over the greatest of theirs."""
-    return float(abs(ours - theirs).max() / abs(theirs).max())
+def deviation(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+    """The greatest difference over the greatest of theirs, and the norm of the difference over that of theirs."""
+    apart = ours - theirs
+    return {
+        "max": float(abs(apart).max() / abs(theirs).max()),
+        "norm": float(np.linalg.norm(apart) / np.linalg.norm(theirs)),
+    }
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
@@ -153,6 +157,20 @@ def machine() -> str:
     return f"{model} ({platform.machine()}; {features}), {os.cpu_count()} cores, {memory:.0f} GiB"
 
 
+def load() -> float:
+    """How many processes wanted a core in the last minute; nan where the system does not say."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return math.nan
+
+
+LOAD = load()
+"""As the script began."""
+BUSY = 0.5
+"""From this load on, times are not worth much."""
+
+
 def versions(*packages: str) -> str:
     """Python's version, the packages', and which BLAS numpy was built with."""
     found = [f"python {platform.python_version()}"]
@@ -187,7 +205,7 @@ def head(title: str, command: str, *packages: str) -> list[str]:
         "",
         f"- date: {date.today()}",
         f"- commit: {commit()}",
-        f"- machine: {machine()}; {THREADS} threads",
+        f"- machine: {machine()}; {THREADS} threads; load average before: {LOAD:.2f}",
         f"- {versions(*packages)}",
         f"- command: `{command}`",
         "",
