@@ -49,8 +49,8 @@ BOUNDS = {"max": 1e-2, "norm": 1e-3}
 """How far two sides' relevances may be apart in float32, as max|difference| / max|R|, and as the same of Euclidean
 norms. Where rounding decides the winner of a max pool, all relevance of a patch moves; the norm hardly does."""
 PLAIN_BOUND = 1e-10
-"""The same where the plain engine is the other side, in float64: DenseNet's average pools of signed numbers leave little
-of float32."""
+"""The same where the plain engine is the other side, in float64: DenseNet's average pools of signed numbers leave
+little of float32."""
 PLAIN = ("densenet121", "efficientnet")
 """Networks that zennit has no rules for: ours is compared with the plain engine in float64."""
 PACKAGES = ("lrp_ref", "numpy", "torch", "zennit", "captum")
