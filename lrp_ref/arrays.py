@@ -171,6 +171,51 @@ def to_host(a: Any) -> Any:
     return a.get() if is_array(a) and namespace(a) is not np else a
 
 
+def on_host(value: Any) -> Array:
+    """A number, nested list or array as an array of numpy's."""
+    return np.asarray(to_host(value))
+
+
+def mover(device: str) -> Callable[[Array], Array]:
+    """What copies arrays to a device ("cpu", "cuda", "cuda:1": the second); what is there stays itself.
+
+    Raises
+    ------
+    ArithmeticMismatch
+        if the name is another, if there is no CuPy or no usable device, and by the function for exact rationals.
+    """
+    kind, colon, number = device.partition(":")
+    if device == "cpu":
+        return to_host
+    if kind != "cuda" or (colon and not number.isdecimal()):
+        raise ArithmeticMismatch(f'device {device!r}: need "cpu", "cuda", or "cuda:" and a number')
+    try:
+        import cupy
+    except ImportError:
+        raise ImportError(
+            f'device {device!r} needs CuPy: pip install "lrp_ref[gpu-cuda12]", or "lrp_ref[gpu-cuda13]" for CUDA 13'
+        ) from None
+    try:
+        place = cupy.cuda.Device(int(number)) if colon else cupy.cuda.Device()
+        with place:
+            cupy.zeros(1)  # an import is no proof of a device, an allocation is
+    except Exception as error:  # of the runtime or the driver, of which there are many kinds
+        raise ArithmeticMismatch(
+            f"device {device!r} cannot be used: {type(error).__name__}: {error}; "
+            f'nvidia-smi lists what there is, and "cpu" needs none'
+        ) from error
+
+    def move(a: Array) -> Array:
+        if is_exact(a):
+            raise ArithmeticMismatch(f"exact rationals cannot go to {device!r}: a device computes float32 and float64")
+        if namespace(a) is cupy and a.device == place:
+            return a
+        with place:
+            return cupy.asarray(to_host(a))
+
+    return move
+
+
 def floats(a: Array) -> Array:
     """`a` on the host as float64 (longdouble stays), each exact rational correctly rounded."""
     a = to_host(a)

@@ -7,7 +7,7 @@ from dataclasses import field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from .arrays import Array, like, sample_sums, to_host
+from .arrays import Array, like, sample_sums
 from .audit import poles
 from .composites import Assignment, Composite, as_composite
 from .errors import GraphError, LrpError, Pole, ShapeError
@@ -215,7 +215,7 @@ def prepare(
 def _quick(values: Mapping[str, Array]) -> bool:
     """Whether lrp_ref.fast is there, and computes such numbers."""
     first = next(iter(values.values()))
-    return find_spec("lrp_ref.fast") is not None and to_host(first) is first and first.dtype.char in "fd"
+    return find_spec("lrp_ref.fast") is not None and first.dtype.char in "fd"
 
 
 def _targets(graph: Graph, activations: Mapping[str, Array], target: Any) -> dict[str, Target]:

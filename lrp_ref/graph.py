@@ -10,7 +10,7 @@ from functools import cached_property
 from heapq import heappop, heappush
 from typing import Self
 
-from .arrays import Array, check_arithmetic, floats, same_arithmetic
+from .arrays import Array, check_arithmetic, floats, mover, same_arithmetic
 from .errors import ArithmeticMismatch, GraphError, LrpError
 from .layers import Activation, Given, Layer, Softmax
 from .text import near, table
@@ -148,6 +148,29 @@ class Graph:
         """
         first = next(iter(x.values())) if isinstance(x, Mapping) else x
         layers = {node.name: new for node in self.nodes if (new := node.layer.like(first)) is not node.layer}
+        return self.with_layers(layers) if layers else self
+
+    def to(self, device: str) -> Self:
+        """The same graph with its parameters on a device, copied there once: "cuda", "cuda:1", or "cpu" for back.
+
+        Inputs that are there too, such as ``cupy.asarray(x)``, are then explained without a copy between host and
+        device. Needs the extra ``gpu-cuda12`` or ``gpu-cuda13``.
+
+        Raises
+        ------
+        ArithmeticMismatch
+            for another name, a device that cannot be used, and parameters that are exact rationals.
+        ImportError
+            where CuPy is not installed.
+        """
+        move, layers = mover(device), {}
+        for node in self.nodes:
+            try:
+                new = node.layer.moved(move)
+            except LrpError as error:
+                raise type(error)(f'node "{node.name}" ({node.kind}): {error}') from error
+            if new is not node.layer:
+                layers[node.name] = new
         return self.with_layers(layers) if layers else self
 
     def forward(self, x: Array | Mapping[str, Array]) -> dict[str, Array]:

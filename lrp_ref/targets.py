@@ -11,7 +11,7 @@ import dataclasses
 from numbers import Integral
 from typing import Any, Literal, Protocol, cast
 
-from .arrays import Array, exp, is_array, like, namespace, number, to_host, total, where, zeros
+from .arrays import Array, exp, is_array, like, namespace, number, on_host, to_host, total, where, zeros
 from .errors import GraphError, ShapeError
 from .graph import Graph, Node
 from .layers import Dense, SoftMinPool
@@ -35,13 +35,13 @@ def one_hot(z: Array, classes: Any) -> Array:
     if z.ndim != 2:
         raise ShapeError(f"the output has shape {z.shape}, not (batch, classes): give the start relevance as an array")
     xp = namespace(z)
-    picked = xp.asarray(classes)
+    picked = on_host(classes)  # so that a device is not waited for
     if picked.dtype.kind not in "iu" or picked.shape not in ((), (len(z),)):
         raise ShapeError(f"target {classes!r}: need an int, or one int for each of {len(z)} samples")
     if bool(((picked < -z.shape[1]) | (picked >= z.shape[1])).any()):
         raise ShapeError(f"target {classes!r}: the output has {z.shape[1]} classes")
     hot = zeros(z.shape, z)
-    hot[xp.arange(len(z)), picked] = number(1, z)
+    hot[xp.arange(len(z)), xp.asarray(picked)] = number(1, z)
     return hot
 
 

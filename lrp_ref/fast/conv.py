@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..arrays import Array
+from ..arrays import Array, namespace
 from ..layers import Conv
 from ..layers.base import Shape
 from ..layers.window import Window
@@ -104,16 +104,18 @@ class Kernel:
     def matrix(self, w: Array) -> Array:
         """(groups, taps * inputs, outputs): what columns are multiplied by. Depthwise: (taps, channels)."""
         if self.depthwise:
-            return np.ascontiguousarray(w.reshape(self.channels, self.window.taps).T)
+            return namespace(w).ascontiguousarray(w.reshape(self.channels, self.window.taps).T)
         parts = w.reshape(self.groups, self.outputs_a_group, -1, self.window.taps)
-        return np.ascontiguousarray(parts.transpose(0, 3, 2, 1)).reshape(self.groups, -1, self.outputs_a_group)
+        return (
+            namespace(w).ascontiguousarray(parts.transpose(0, 3, 2, 1)).reshape(self.groups, -1, self.outputs_a_group)
+        )
 
     def flipped_matrix(self, w: Array) -> Array:
         """(groups, taps * outputs, inputs): the matrix of the adjoint as a convolution. Depthwise: (taps, channels)."""
         if self.depthwise:
             return self.matrix(w)[::-1]
         parts = w.reshape(self.groups, self.outputs_a_group, -1, self.window.taps)[..., ::-1]
-        return np.ascontiguousarray(parts.transpose(0, 3, 1, 2)).reshape(self.groups, -1, self.inputs_a_group)
+        return namespace(w).ascontiguousarray(parts.transpose(0, 3, 1, 2)).reshape(self.groups, -1, self.inputs_a_group)
 
 
 def products(

@@ -130,7 +130,7 @@ class General:
     def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
         """As `step.back` finds it."""
         R_in, absorbed, name = step.back(self.rule, self.layer, call.inputs, call.z, flow.R)
-        books, units = Books(len(flow.R)), tuple(range(1, flow.R.ndim))
+        books, units = books_of(flow.R), tuple(range(1, flow.R.ndim))
         books.bias, books.stabilizer = sample_sums(absorbed.bias), sample_sums(absorbed.stabilizer)
         books.unclaimed = sample_sums(absorbed.unclaimed)
         books.poles, books.empty = absorbed.poles.sum(axis=units), absorbed.empty.sum(axis=units)
@@ -155,14 +155,19 @@ class Passing:
         """The layer's own."""
         (a,) = inputs
         if type(self.layer) is ReLU:
-            return np.maximum(a, number(0, a), out=a if self.overwrite else alike(a, memory)), None
+            out = a if self.overwrite else alike(a, memory)
+            if a.ndim > 2 and channels_last(out).flags.c_contiguous:  # in the order in which it lies
+                namespace(a).maximum(channels_last(a), number(0, a), out=channels_last(out))
+            else:
+                namespace(a).maximum(a, number(0, a), out=out)
+            return out, None
         return self.layer.forward(a), None
 
     def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
         """R, in the shape of the input."""
         if isinstance(self.layer, _BIJECTIONS):
             flow = dataclasses.replace(flow, R=self.layer.route_back(flow.R, call.shapes[0]))
-        return [flow], Books(len(flow.R)), "passed"
+        return [flow], books_of(flow.R), "passed"
 
 
 @value
@@ -179,7 +184,7 @@ class Pooling:
     def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
         """R at the winners."""
         R_in = pool.routed(self.layer, call.inputs[0], call.z, flow.R, call.memory)
-        return [Flow.of(R_in, call.memory, ours=True)], Books(len(flow.R)), "passed"
+        return [Flow.of(R_in, call.memory, ours=True)], books_of(flow.R), "passed"
 
 
 class Product:
@@ -187,8 +192,8 @@ class Product:
 
     fresh = True
 
-    def __init__(self, layer: Any, rule: Rule, *, dead: bool, not_negative: bool) -> None:
-        found = operator(layer)
+    def __init__(self, layer: Any, rule: Rule, *, dead: bool, not_negative: bool, device: bool) -> None:
+        found = operator(layer, device=device)
         assert found is not None
         self.step = ProductStep(layer, found, rule, dead=dead, not_negative=not_negative)
         self.needs_input, self.needs_output = self.step.needs_input, self.step.needs_output
@@ -199,10 +204,10 @@ class Product:
 
     def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
         """The fused step."""
-        books = Books(len(flow.R))
+        books = books_of(flow.R)
         (a,), (shape,) = call.inputs, call.shapes
         R_in, found = self.step.back(a, shape, call.z, flow, call.known, call.memory, books)
-        return [Flow(R_in, found.sum, found.magnitude, ours=True)], books, "fused"
+        return [Flow(R_in, found.sum, found.magnitude, ours=True)], books, _name(flow.R)
 
 
 @value
@@ -218,17 +223,19 @@ class Summing:
         first, *others = inputs
         if any(other.shape != first.shape for other in others):
             return self.layer.forward(*inputs), None
-        z = alike(first, memory)
-        np.copyto(z, first)
-        for other in others:
-            np.add(z, other, out=z)
+        z, xp = alike(first, memory), namespace(first)
+        last = first.ndim > 2 and channels_last(z).flags.c_contiguous  # in the order in which it lies
+        parts = [channels_last(a) if last else a for a in (z, first, *others)]
+        xp.add(parts[1], parts[2] if others else number(0, z), out=parts[0])
+        for other in parts[3:]:
+            xp.add(parts[0], other, out=parts[0])
         return z, None
 
     def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
         """s = R / (z + e) and a_i s, in one pass."""
         if any(shape != call.shapes[0] for shape in call.shapes):
             return General(self.layer, self.rule).back(call, flow)
-        memory, batch, books = call.memory, len(flow.R), Books(len(flow.R))
+        memory, batch, books = call.memory, len(flow.R), books_of(flow.R)
         arrays = [call.z, flow.R, *call.inputs]
         if type(self.rule.stabilizer) is not Signed:
             arrays.append(self.rule.stabilizer(call.z, self.rule.epsilon))
@@ -236,16 +243,42 @@ class Summing:
         inputs = others[: len(call.inputs)]
         outs = [alike(call.z, memory) for _ in inputs]
         out_rows = same_rows([call.z, *outs], memory)[1:]
+        e = others[-1] if len(others) > len(inputs) else None
+        deal = Deal(z, 0.0 if e is not None else float(self.rule.epsilon), e)
+        if namespace(R) is not np:
+            from .device import finished
+
+            s = memory.array(R.shape, R)
+            deal.divide(R, s, batch, books, memory)
+            found = [finished(s, a, None, batch, out) for a, out in zip(inputs, out_rows, strict=True)]
+            return (
+                [Flow(out, t.sum, t.magnitude, ours=True) for out, t in zip(outs, found, strict=True)],
+                books,
+                "fused",
+            )
         found = [Totals(batch, len(z)) for _ in inputs]
 
         def give(s: Array, first: int, last: int) -> None:
             for a, out, totals in zip(inputs, out_rows, found, strict=True):
                 totals.add(np.multiply(a[first:last], s, out=out[first:last]), first, last, memory)
 
-        e = others[-1] if len(others) > len(inputs) else None
-        Deal(z, 0.0 if e is not None else float(self.rule.epsilon), e).divide(R, None, batch, books, memory, give)
+        deal.divide(R, None, batch, books, memory, give)
         books.count()
         return [Flow(out, t.sum, t.magnitude, ours=True) for out, t in zip(outs, found, strict=True)], books, "fused"
+
+
+def books_of(R: Array) -> Books:
+    """Empty books, where R is."""
+    return Books(len(R), namespace(R))
+
+
+def _name(R: Array) -> str:
+    """What computed the products of a fused step."""
+    if namespace(R) is np:
+        return "fused"
+    from .device import computed
+
+    return computed(R)
 
 
 def alike(a: Array, memory: Memory) -> Array:
@@ -271,7 +304,7 @@ def same_rows(arrays: Sequence[Array], memory: Memory) -> list[Array]:
     return found
 
 
-def _step(node: Node, rule: Rule, *, dead: bool, not_negative: bool) -> Step:
+def _step(node: Node, rule: Rule, *, dead: bool, not_negative: bool, device: bool) -> Step:
     layer: Any = node.layer
     if type(rule) is Pass:
         if pool.fits(layer):
@@ -280,7 +313,7 @@ def _step(node: Node, rule: Rule, *, dead: bool, not_negative: bool) -> Step:
             return Passing(layer)
     elif product.fits(rule):
         if operator(layer) is not None:
-            return Product(layer, rule, dead=dead, not_negative=not_negative)
+            return Product(layer, rule, dead=dead, not_negative=not_negative, device=device)
         if type(layer) is Add and layer.constant is None and rule.shares() == (Share((Term(),)),):
             return Summing(layer, rule)
     return General(layer, rule)
@@ -297,11 +330,12 @@ class Prepared:
     ) -> None:
         self._composite, self._threads = as_composite(composite), threads
         self._graph = self._composite.prepare(graph)
-        self._ready: dict[tuple[str, str], _Ready] = {}
+        self._ready: dict[tuple[Any, ...], _Ready] = {}
         if x is not None:
             values = graph.check_inputs(x)
             ones = {name: _Everything() for name in self._graph.outputs}
-            self._for(values, "input").explain(values, [ones], {}, strict=False)
+            with _device(values[self._graph.inputs[0]]):
+                self._for(values, "input").explain(values, [ones], {}, strict=False)
 
     def explain(
         self,
@@ -329,18 +363,19 @@ class Prepared:
         if keep not in ("all", "input"):
             raise GraphError(f'keep={keep!r}: need "all" or "input"')
         values = self._graph.check_inputs(x)
-        with _threads(self._threads):
+        with _threads(self._threads), _device(values[self._graph.inputs[0]]):
             return self._for(values, keep).explain(values, targets, edit or {}, strict=strict)
 
     def _for(self, values: Mapping[str, Array], keep: str) -> _Ready:
         first = values[self._graph.inputs[0]]
-        if is_exact(first) or first.dtype.char not in "fd" or namespace(first) is not np:
+        if is_exact(first) or first.dtype.char not in "fd":
             raise ArithmeticMismatch(
                 f'engine="fast" computes float32 and float64, not {first.dtype}: take engine="plain"'
             )
-        key = (first.dtype.char, keep)
+        device = namespace(first) is not np
+        key = (first.dtype.char, keep, str(first.device) if device else None)
         if key not in self._ready:
-            self._ready[key] = _Ready(self._graph.like(values), self._composite, keep)
+            self._ready[key] = _Ready(self._graph.like(values), self._composite, keep, device=device)
         return self._ready[key]
 
     def __repr__(self) -> str:
@@ -371,10 +406,15 @@ def _threads(count: int | None) -> Any:
     return threadpool_limits(count, "blas")
 
 
+def _device(x: Array) -> Any:
+    """The context in which kernels run where x is."""
+    return nullcontext() if namespace(x) is np else x.device
+
+
 class _Ready:
     """The steps for one dtype and one way of keeping."""
 
-    def __init__(self, graph: Graph, composite: Composite, keep: str) -> None:
+    def __init__(self, graph: Graph, composite: Composite, keep: str, *, device: bool) -> None:
         self.graph, self.keep, self.memory = graph, keep, Memory()
         self.rules = composite.assign(graph)
         self.readers = Counter(source for node in graph.nodes for source in node.inputs)
@@ -383,8 +423,9 @@ class _Ready:
         self.needed = {*graph.inputs, *graph.outputs}
         for node in graph.nodes:
             made = _step(
-                node, self.rules[node.name], dead=node.name in dead, not_negative=node.inputs[0] in not_negative
-            )
+                node, self.rules[node.name],
+                dead=node.name in dead, not_negative=node.inputs[0] in not_negative, device=device,
+            )  # fmt: skip
             if isinstance(made, Passing) and made.fresh and self._takes_over(node.inputs[0], dead):
                 made = Passing(node.layer, overwrite=True)
             self.steps[node.name] = made
@@ -426,8 +467,9 @@ class _Ready:
         """One explanation a target."""
         keep_all = self.keep == "all" or strict
         activations, shapes, known = self._forward(values, keep_all=keep_all)
-        nothing = number(0, values[self.graph.inputs[0]])
-        masks = _checked_edit(self.graph, edit, {n: np.broadcast_to(nothing, shape) for n, shape in shapes.items()})
+        nothing = zeros((), values[self.graph.inputs[0]])
+        spread = namespace(nothing).broadcast_to
+        masks = _checked_edit(self.graph, edit, {n: spread(nothing, s) for n, s in shapes.items()}) if edit else {}
         outputs = {name: activations[name] for name in self.graph.outputs}
         goals = [_targets(self.graph, activations, target) for target in targets]
         found = []
@@ -496,6 +538,13 @@ def _edited(flow: Flow, masks: Mapping[str, Array], name: str, memory: Memory) -
 
 def _joined(flow: Flow, more: Flow, memory: Memory) -> Flow:
     """Relevance that came along two ways."""
+    if namespace(flow.R) is not np:
+        from .device import finished
+
+        out = alike(flow.R, memory)
+        one, other, into = same_rows([flow.R, more.R, out], memory)
+        found = finished(one, None, other, len(out), into)
+        return Flow(out, found.sum, found.magnitude, ours=True)
     R = alike(flow.R, memory)
     np.add(flow.R, more.R, out=R)
     return Flow.of(R, memory, ours=True)
@@ -508,6 +557,6 @@ def _entry(node: Node, came: Flow, flow: Flow, sent: Sequence[Flow], books: Book
     return Entry(
         node=node.name, kind=node.kind, came=came.sum, sent=amounts, bias=books.bias, stabilizer=books.stabilizer,
         unclaimed=books.unclaimed, edited=came.sum - flow.sum, magnitude_out=flow.magnitude,
-        magnitude_in=sum((part.magnitude for part in sent), start=np.zeros(len(came.sum))), poles=books.poles,
+        magnitude_in=sum((part.magnitude for part in sent[1:]), start=sent[0].magnitude), poles=books.poles,
         empty=books.empty,
     )  # fmt: skip

@@ -62,8 +62,14 @@ class Operator(Protocol):
         ...
 
 
-def operator(layer: Linear) -> Operator | None:
-    """The layer's operator; None for a layer that has none."""
+def operator(layer: Linear, *, device: bool = False) -> Operator | None:
+    """The layer's operator, for numpy's arrays or those on a device; None for a layer that has none."""
+    if device:
+        from .device import DeviceConv, DeviceDense
+
+        if type(layer) is Conv:
+            return DeviceConv(Kernel.of(layer))
+        return DeviceDense(*layer.weight.shape) if type(layer) is Dense else None
     if type(layer) is Conv:
         return ConvOperator(Kernel.of(layer))
     return DenseOperator(*layer.weight.shape) if type(layer) is Dense else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import Array, namespace
 from ..layers import MaxPool
 from ..layers.base import Shape
 from ..layers.window import Window
@@ -21,6 +21,10 @@ def fits(layer: object) -> bool:
 
 def maxima(layer: MaxPool, a: Array, memory: Memory) -> Array:
     """The greatest cell of each window."""
+    if namespace(a) is not np:
+        from . import device
+
+        return device.maxima(layer, a, memory)
     window, positions = layer._windows(a.shape)
     z = memory.empty_channels_last((*a.shape[:2], *positions), a)
     whole, out = _whole(channels_last(a), window, positions, memory), channels_last(z)
@@ -34,6 +38,10 @@ def maxima(layer: MaxPool, a: Array, memory: Memory) -> Array:
 
 def routed(layer: MaxPool, a: Array, z: Array, R: Array, memory: Memory) -> Array:
     """Each output's relevance at the first cell of its window that has its value."""
+    if namespace(a) is not np:
+        from . import device
+
+        return device.routed(layer, a, z, R, memory)
     window, positions = layer._windows(a.shape)
     whole, z, R = _whole(channels_last(a), window, positions, memory), channels_last(z), channels_last(R)
     R_in = memory.array(whole.shape, R)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import Array, negative, number, positive, zeros
+from ..arrays import Array, namespace, negative, number, positive, where, zeros
 from ..layers.base import Linear, Shape
 from ..propagate import Rule, Share, Term, Transform, keep
 from ..rules import Raised, one, where_negative, where_positive
@@ -129,7 +129,7 @@ class ProductStep:
                 return None
             if bias.ndim == 1 or bias[0].size == 1:
                 return bias.reshape(-1)
-            return np.ascontiguousarray(bias.reshape(len(bias), -1).T)
+            return namespace(a).ascontiguousarray(bias.reshape(len(bias), -1).T)
 
         sized = a.shape[2:] if getattr(self.layer, "tap_bias", None) is not None else ()
         return self.derived(("bias", index, sized), make)
@@ -139,7 +139,9 @@ class ProductStep:
     def forward(self, a: Array, memory: Memory) -> tuple[Array, Ridden]:
         """z, and what rode along."""
         operator, shape = self.operator, self.operator.output(a.shape)
-        not_negative = self.not_negative or not a.size or bool(a.min() >= 0)
+        xp = namespace(a)
+        seen = self.not_negative or not a.size
+        not_negative = seen or (xp is np and bool(a.min() >= 0))  # a device is not waited for
         z = operator.empty(shape, a, memory)
         riding: list[tuple[Active, Transform]] = []
         for share in self._active[not_negative]:
@@ -163,11 +165,11 @@ class ProductStep:
             blocks = [outs[share.index][first:last] for share, _ in riding]
             block = z_rows[first:last]
             if split:
-                np.add(blocks[0], blocks[1], out=block)
+                xp.add(blocks[0], blocks[1], out=block)
                 for part, (_, gamma) in zip(blocks, kinds, strict=True):
                     if gamma is not None:  # w + gamma w+ is z + gamma z+
-                        np.multiply(part, number(gamma, part), out=part)
-                        np.add(part, block, out=part)
+                        xp.multiply(part, number(gamma, part), out=part)
+                        xp.add(part, block, out=part)
             for index, rows in zip((None, *outs), (block, *blocks), strict=True):
                 _add_bias(rows, biases[index], first, each)
 
@@ -182,7 +184,7 @@ class ProductStep:
         """The relevance of the input, of `shape`, and its totals. a and z may be None where they are not needed."""
         operator, batch, R = self.operator, len(flow.R), flow.R
         if a is None:
-            a = np.broadcast_to(R.dtype.type(0), shape)
+            a = namespace(R).broadcast_to(zeros((), R), shape)
         rows = operator.rows(R, memory)
         active = self._active[ridden.not_negative]
         made: dict[Any, Array] = {}
@@ -196,6 +198,7 @@ class ProductStep:
             return made[key]
 
         self._book_remainder(active, flow, z, rows, memory, books)
+        books.shares = len(active)
         givers: dict[Any, list[tuple[Active, Term]]] = {}  # by the input that they multiply
         for share in active:
             for term in share.terms:
@@ -215,19 +218,22 @@ class ProductStep:
             dealt[share.index] = deal.divide(rows, s[share.index], batch, books, memory)
         books.count()
         R_in: Array | None = None
-        found = Totals(batch, 1)
         if every is not None and all(dealt.values()):
             matrix = self._transposed(a, [share.terms[0].w for share in active])
             return operator.adjoint(
                 every, matrix, None if active[0].terms[0].x is one else x_of(active[0].terms[0]), shape, memory, None
             )
+        found: Totals | None = None
         for pairs in givers.values():
             x = None if pairs[0][1].x is one else x_of(pairs[0][1])
             for share, term in pairs:
                 if dealt[share.index]:
-                    given = np.ascontiguousarray(s[share.index])
+                    given = namespace(R).ascontiguousarray(s[share.index])
                     R_in, found = operator.adjoint(given, self._transposed(a, [term.w]), x, shape, memory, R_in)
-        return (zeros(shape, R) if R_in is None else R_in), found
+        if R_in is None or found is None:
+            R_in = zeros(shape, R)
+            found = totals_of(R_in.reshape(-1, 1), batch, memory)
+        return R_in, found
 
     def _book_remainder(
         self, active: Sequence[Active], flow: Flow, z: Array | None, rows: Array, memory: Memory, books: Books
@@ -237,11 +243,11 @@ class ProductStep:
         if any(isinstance(portion, str) for portion in portions):  # both signs are there, and z = 0 has neither
             assert z is not None
             signs = self.operator.rows(z, memory)
-            if not signs.all():
-                lost = np.where(signs == 0, rows, rows.dtype.type(0))
-                books.unclaimed += totals_of(lost, len(flow.R), memory).sum
-        else:
-            books.unclaimed += (1 - sum(float(portion) for portion in portions)) * flow.sum
+            if namespace(signs) is not np or not signs.all():
+                lost = where(signs == 0, rows, rows.dtype.type(0))
+                books.unclaimed = books.unclaimed + totals_of(lost, len(flow.R), memory).sum
+        elif left := 1 - sum(float(portion) for portion in portions):
+            books.unclaimed = books.unclaimed + left * flow.sum
 
     def _deal(
         self, share: Active, a: Array, z: Any, ridden: Ridden, x_of: Callable[[Term], Array], memory: Memory
@@ -271,7 +277,7 @@ class ProductStep:
                 def finish(first: int, until: int, into: Array = into, last: bool = last) -> None:
                     block = rows[first:until]
                     if into is not rows:
-                        np.add(block, into[first:until], out=block)
+                        namespace(block).add(block, into[first:until], out=block)
                     if last:
                         _add_bias(block, bias, first, each)
 
@@ -306,11 +312,12 @@ def _add_bias(rows: Array, bias: Array | None, first: int, each: int) -> None:
     """To rows that start with row `first` of all: a number a channel, or one of `each` rows a position."""
     if bias is None:
         return
+    xp = namespace(rows)
     if bias.ndim == 1:
-        np.add(rows, bias, out=rows)
+        xp.add(rows, bias, out=rows)
         return
     if len(rows) <= each - first % each:
-        np.add(rows, bias[first % each :][: len(rows)], out=rows)
+        xp.add(rows, bias[first % each :][: len(rows)], out=rows)
     else:  # whole samples
         samples = rows.reshape(-1, each, rows.shape[1])
-        np.add(samples, bias, out=samples)
+        xp.add(samples, bias, out=samples)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..arrays import Array, namespace, negative, number, positive, sample_sums, where, zeros
 from ..layers import Layer
 from ..ledger import Absorbed
@@ -26,6 +28,8 @@ def back(rule: Rule, layer: Layer, inputs: Sequence[Array], z: Array, R: Array) 
     z : the layer's output, which is not computed again
     """
     if type(rule).back is not Rule.back or rule.bias == "spread":
+        return (*rule.back(layer, inputs, R), "plain")
+    if namespace(R) is not np:  # what can be left out would have to be looked at, and the device waited for
         return (*rule.back(layer, inputs, R), "plain")
     return _fused(rule, layer, inputs, z, R)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..arrays import Array, number
+from ..arrays import Array, namespace, number
 from ..values import value
 from .memory import Memory
 
@@ -63,6 +63,13 @@ class Totals:
         self.sum, self.magnitude = np.zeros(batch), np.zeros(batch)
         self._rows = rows // max(1, batch)
 
+    @classmethod
+    def found(cls, sum: Array, magnitude: Array) -> Totals:
+        """What was summed elsewhere."""
+        totals = cls(0, 0)
+        totals.sum, totals.magnitude = sum, magnitude
+        return totals
+
     def within(self, first: int, last: int, numbers: int) -> Iterator[tuple[int, int]]:
         """Smaller blocks of the rows [first, last), which are whole samples or lie within one."""
         most = max(1, BLOCK // max(1, numbers))
@@ -87,6 +94,10 @@ class Totals:
 
 def totals_of(rows: Array, batch: int, memory: Memory) -> Totals:
     """Of rows of any number."""
+    if namespace(rows) is not np:
+        from .device import finished
+
+        return finished(rows, None, None, batch)
     found = Totals(batch, len(rows))
     for span in spans(batch, *rows.shape):
         found.add(rows[span.first : span.last], span.first, span.last, memory)
@@ -109,9 +120,13 @@ _BITS = {"f": np.uint32, "d": np.uint64}
 class Books:
     """What stays of one node's relevance, as a sum a sample, while its shares are dealt out."""
 
-    def __init__(self, batch: int) -> None:
-        self.bias, self.stabilizer, self.unclaimed = np.zeros(batch), np.zeros(batch), np.zeros(batch)
-        self.poles, self.empty = np.zeros(batch, dtype=int), np.zeros(batch, dtype=int)
+    def __init__(self, batch: int, xp: Any = np) -> None:
+        self.bias, self.stabilizer, self.unclaimed = xp.zeros(batch), xp.zeros(batch), xp.zeros(batch)
+        self.poles, self.empty = xp.zeros(batch, dtype=int), xp.zeros(batch, dtype=int)
+        self.shares = 1
+        """How many shares may find the same output."""
+        self.marks: Array | None = None
+        """On a device, what was counted of each output."""
         self._poles: Array | None = None
         self._empty: Array | None = None
 
@@ -156,6 +171,10 @@ class Deal:
 
         R and s may be one array; without s each block of it goes to `then`, with its first and last row.
         """
+        if namespace(R) is not np:
+            from .device import divided
+
+            return divided(self, R, s, batch, books, memory)
         anything = False
         for span in spans(batch, *R.shape):
             rows, into, samples = slice(span.first, span.last), slice(span.sample, span.until), span.until - span.sample

@@ -8,7 +8,7 @@ with the layer's true derivative, which differs from ``frozen`` only for activat
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -63,6 +63,11 @@ class Layer:
     def like(self, a: Array) -> Self:
         """The same layer with its parameters in the arithmetic of `a`."""
         changed = {name: new for name, old in self._arrays() if (new := like(old, a)) is not old}
+        return dataclasses.replace(self, **changed) if changed else self
+
+    def moved(self, move: Callable[[Array], Array]) -> Self:
+        """The same layer with its parameters where `move` puts them."""
+        changed = {name: new for name, old in self._arrays() if (new := move(old)) is not old}
         return dataclasses.replace(self, **changed) if changed else self
 
     def _arrays(self) -> Iterator[tuple[str, Array]]:
