@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gpu_kernels import *  # noqa: F403
 
 import lrp_ref as lrp
 from lrp_ref.data import digits, digits_cnn, digits_mlp
