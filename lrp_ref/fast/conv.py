@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -25,8 +26,7 @@ TILE = 2**23
 """Bytes of a tile's columns at most, and at least one row: about what the outer cache of a core holds."""
 
 
-@value
-class Tile:
+class Tile(NamedTuple):
     """Output rows `top` to `bottom` of the images `image` to `until`: rows `first` to `last` of the products."""
 
     image: int
@@ -37,7 +37,7 @@ class Tile:
     last: int
 
     @property
-    def count(self) -> int:
+    def places(self) -> int:
         """How many positions it has."""
         return self.last - self.first
 
@@ -134,7 +134,7 @@ def products(
     depth = kernel.window.taps * inputs
     for tile in tiles(len(x), positions, depth * x.itemsize):
         cells = _cells(x, kernel.window, tile, positions, memory)
-        columns = memory.array((tile.count, depth), x)
+        columns = memory.array((tile.places, depth), x)
         for group in range(kernel.groups):
             cells_of_group = cells[..., group * inputs : (group + 1) * inputs]
             columns.reshape(cells_of_group.shape)[...] = cells_of_group
@@ -189,8 +189,8 @@ def _by_bands(
     for tile in every:
         count = tile.bottom - tile.top
         _fill_bands(buffer[: count + window.span[0] - 1], x[tile.image], tile.top - above, across)
-        columns = [buffer[row * down : row * down + count].reshape(tile.count, depth) for row in range(height)]
-        part = parts[: tile.count]
+        columns = [buffer[row * down : row * down + count].reshape(tile.places, depth) for row in range(height)]
+        part = parts[: tile.places]
         for of_rows, out in zip(weights, outs, strict=True):
             into = out[tile.first : tile.last]
             np.matmul(columns[0], of_rows[0], out=into)
@@ -229,14 +229,19 @@ def _depthwise(
     x: Array, kernel: Kernel, positions: Shape, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory,
     finish: Finish | None,
 ) -> None:  # fmt: skip
-    """One multiplication a tap: there is no matrix product to be had. Tiles are small, for many passes go over them."""
+    """One multiplication a tap: there is no matrix product to be had. Tiles are small, for many passes go over them.
+
+    The kernel is repeated for a row of positions, or numpy would take one position at a time.
+    """
+    across = positions[-1]
+    in_rows = [np.tile(matrix, (1, across)).reshape(len(matrix), across, -1) for matrix in matrices]
     for tile in tiles(len(x), positions, 16 * kernel.channels * x.itemsize):
         cells = _cells(x, kernel.window, tile, positions, memory)
         term = memory.array((*tile.shape(positions), kernel.channels), x)
-        for matrix, out in zip(matrices, outs, strict=True):
+        for row, out in zip(in_rows, outs, strict=True):
             total = out[tile.first : tile.last].reshape(term.shape)
             for tap, at in enumerate(np.ndindex(*kernel.window.kernel)):
-                np.multiply(cells[(..., *at, slice(None))], matrix[tap], out=term if tap else total)
+                np.multiply(cells[(..., *at, slice(None))], row[tap, : term.shape[-2]], out=term if tap else total)
                 if tap:
                     np.add(total, term, out=total)
         if finish:
@@ -257,7 +262,7 @@ def added_back(s: Array, kernel: Kernel, matrix: Array, out: Array, memory: Memo
             for tap, cells in _read_by(whole, window, tile, positions, 1):
                 cells += (rows * matrix[tap]).reshape(cells.shape)
             continue
-        columns = memory.array((tile.count, window.taps * inputs), s)
+        columns = memory.array((tile.places, window.taps * inputs), s)
         for group in range(kernel.groups):
             of_group = slice(group * inputs, (group + 1) * inputs) if kernel.groups > 1 else slice(None)
             np.matmul(rows[:, group * outputs : (group + 1) * outputs], matrix[group].T, out=columns)
@@ -277,7 +282,7 @@ def added_back_by_planes(s: Array, kernel: Kernel, matrix: Array, out: Array, me
     planes = whole.transpose(0, *range(2, whole.ndim), 1)
     by_plane = matrix[0].reshape(window.taps, channels, -1).swapaxes(0, 1).reshape(channels * window.taps, -1)
     for tile in tiles(batch, positions, window.taps * channels * s.itemsize):
-        columns = memory.array((channels * window.taps, tile.count), s)
+        columns = memory.array((channels * window.taps, tile.places), s)
         np.matmul(by_plane, s[tile.first : tile.last].T, out=columns)
         columns = columns.reshape(channels, window.taps, *tile.shape(positions))
         for tap, cells in _read_by(planes, window, tile, positions, 1):

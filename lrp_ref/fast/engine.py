@@ -27,6 +27,8 @@ from ..layers import (
     Activation,
     Add,
     BatchNorm,
+    Clip,
+    Concat,
     Flatten,
     Identity,
     Layer,
@@ -148,26 +150,59 @@ class Passing:
 
     @property
     def fresh(self) -> bool:
-        """ReLU's."""
-        return type(self.layer) is ReLU
+        """ReLU's and Clip's."""
+        layer = self.layer
+        return type(layer) is ReLU or (isinstance(layer, Clip) and (layer.low, layer.high) != (None, None))
 
     def forward(self, inputs: Sequence[Array], memory: Memory) -> tuple[Array, Any]:
         """The layer's own."""
         (a,) = inputs
-        if type(self.layer) is ReLU:
-            out = a if self.overwrite else alike(a, memory)
-            if a.ndim > 2 and channels_last(out).flags.c_contiguous:  # in the order in which it lies
-                namespace(a).maximum(channels_last(a), number(0, a), out=channels_last(out))
-            else:
-                namespace(a).maximum(a, number(0, a), out=out)
-            return out, None
-        return self.layer.forward(a), None
+        if not self.fresh:
+            return self.layer.forward(a), None
+        low, high = (self.layer.low, self.layer.high) if isinstance(self.layer, Clip) else (0, None)
+        xp, z = namespace(a), a if self.overwrite else alike(a, memory)
+        out = z
+        if a.ndim > 2 and channels_last(z).flags.c_contiguous:  # in the order in which it lies
+            a, out = channels_last(a), channels_last(z)
+        if low is not None:
+            a = xp.maximum(a, number(low, a), out=out)
+        if high is not None:
+            a = xp.minimum(a, number(high, a), out=out)
+        return z, None
 
     def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
         """R, in the shape of the input."""
         if isinstance(self.layer, _BIJECTIONS):
             flow = dataclasses.replace(flow, R=self.layer.route_back(flow.R, call.shapes[0]))
         return [flow], books_of(flow.R), "passed"
+
+
+@value
+class Joining:
+    """The inputs of a concatenation, each given what is its own."""
+
+    layer: Concat
+    needs_input = needs_output = False
+    fresh = True
+
+    def forward(self, inputs: Sequence[Array], memory: Memory) -> tuple[Array, Any]:
+        """One after the other."""
+        axis = self.layer.axis % inputs[0].ndim
+        shape = list(inputs[0].shape)
+        shape[axis] = sum(a.shape[axis] for a in inputs)
+        z = empty(tuple(shape), inputs[0], memory)
+        for part, a in zip(self.layer.split(z, [a.shape for a in inputs]), inputs, strict=True):
+            part[...] = a
+        return z, None
+
+    def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
+        """The cuts."""
+        flows = []
+        for part in self.layer.split(flow.R, call.shapes):
+            R_in = empty(part.shape, flow.R, call.memory)
+            R_in[...] = part
+            flows.append(Flow.of(R_in, call.memory, ours=True))
+        return flows, books_of(flow.R), "passed"
 
 
 @value
@@ -283,9 +318,13 @@ def _name(R: Array) -> str:
 
 def alike(a: Array, memory: Memory) -> Array:
     """An empty array of a's shape, with channels last in memory where a has them so."""
-    if a.ndim > 2 and channels_last(a).flags.c_contiguous:
-        return memory.empty_channels_last(a.shape, a)
-    return memory.array(a.shape, a)
+    return empty(a.shape, a, memory)
+
+
+def empty(shape: Shape, like: Array, memory: Memory) -> Array:
+    """An empty array of `shape`, with channels last in memory where `like` has them so."""
+    last = like.ndim > 2 and channels_last(like).flags.c_contiguous
+    return memory.empty_channels_last(shape, like) if last else memory.array(shape, like)
 
 
 def same_rows(arrays: Sequence[Array], memory: Memory) -> list[Array]:
@@ -309,6 +348,8 @@ def _step(node: Node, rule: Rule, *, dead: bool, not_negative: bool, device: boo
     if type(rule) is Pass:
         if pool.fits(layer):
             return Pooling(layer)
+        if type(layer) is Concat:
+            return Joining(layer)
         if isinstance(layer, (*_ONE_TO_ONE, *_BIJECTIONS)):
             return Passing(layer)
     elif product.fits(rule):
@@ -426,7 +467,7 @@ class _Ready:
                 node, self.rules[node.name],
                 dead=node.name in dead, not_negative=node.inputs[0] in not_negative, device=device,
             )  # fmt: skip
-            if isinstance(made, Passing) and made.fresh and self._takes_over(node.inputs[0], dead):
+            if isinstance(made, Passing) and type(node.layer) is ReLU and self._takes_over(node.inputs[0], dead):
                 made = Passing(node.layer, overwrite=True)
             self.steps[node.name] = made
             if made.needs_output:

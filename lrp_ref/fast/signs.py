@@ -13,6 +13,7 @@ from ..layers import (
     Add,
     AvgPool,
     Clip,
+    Concat,
     GlobalAvgPool,
     GlobalMaxPool,
     MaxPool,
@@ -38,7 +39,7 @@ def dead(graph: Graph, rules: Mapping[str, Rule]) -> set[str]:
         layer = node.layer
         if type(rule) is Pass:
             rectified = type(layer) is ReLU or (type(layer) is Clip and layer.low == 0)
-            if rectified or isinstance(layer, Wires):
+            if rectified or isinstance(layer, (Wires, Concat)):
                 below = at_0 if rectified else below
             elif not pool.fits(layer):
                 at_0 = below = False
@@ -57,7 +58,7 @@ def not_negative(graph: Graph) -> set[str]:
     found: set[str] = set()
     for node in graph.nodes:
         layer: Any = node.layer
-        kept = isinstance(layer, (*_MONOTONE, Wires)) or (type(layer) is Add and layer.constant is None)
+        kept = isinstance(layer, (*_MONOTONE, Wires, Concat)) or (type(layer) is Add and layer.constant is None)
         clipped = type(layer) is Clip and layer.low is not None and layer.low >= 0
         if isinstance(layer, _NOT_NEGATIVE) or clipped or (kept and found.issuperset(node.inputs)):
             found.add(node.name)

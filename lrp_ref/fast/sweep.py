@@ -6,7 +6,7 @@ Arrays here are rows: (batch * positions, channels), each sample's rows one afte
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ BLOCK = 2**16
 """Numbers of a block: a few arrays of them fit the cache of a core."""
 
 
-@value
-class Span:
+class Span(NamedTuple):
     """Rows `first` to `last`, those of the samples `sample` to `until` or, if that is one, of a part of it."""
 
     sample: int
@@ -179,16 +178,17 @@ class Deal:
         for span in spans(batch, *R.shape):
             rows, into, samples = slice(span.first, span.last), slice(span.sample, span.until), span.until - span.sample
             z, dealt = self.own[rows], self._dealt(R[rows], rows, memory)
-            anything = anything or bool(dealt.any())
+            anything = anything or not isinstance(self.portion, str) or bool(dealt.any())
             d = memory.array(z.shape, z)
-            if self.one_sign and not z.all():
+            least = z.min() if self.one_sign or not self.positive else 1
+            if self.one_sign and least <= 0 and not z.all():
                 books.mark("_empty", (z == 0) & (dealt != 0), R, span.first)
             e: Any = number(self.epsilon, z)
             if self.e is not None:
                 e = self.e[rows]
             elif self.positive:
                 z = np.abs(z, out=d)
-            elif self.epsilon and z.min() < 0:
+            elif self.epsilon and least < 0:
                 e = -e if z.max() < 0 else stabilized(z, self.epsilon, memory.array(z.shape, z))
             np.add(z, e, out=d)
             if (self.epsilon and self.e is None) or d.all():
