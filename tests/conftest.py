@@ -153,3 +153,12 @@ def exact(request, monkeypatch):
     else:
         monkeypatch.setitem(sys.modules, "flint", None)
     return lrp_ref.exact
+
+
+@pytest.fixture
+def standin():
+    """The stand-in for CuPy as the module `cupy`, and the counts of what waits for it."""
+    from standin_cupy import installed
+
+    with installed() as counts:
+        yield counts
