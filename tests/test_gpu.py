@@ -1,10 +1,15 @@
 """The same code on CuPy arrays, wherever there is a device: results, arithmetic, and what is refused."""
 
+import importlib
+
 import numpy as np
 import pytest
 from gpu_kernels import *  # noqa: F403
+from standin_cupy import NAMES
+from test_standin import REFUSALS, SEEDED, X, seeded
 
 import lrp_ref as lrp
+from lrp_ref.arrays import to_host
 from lrp_ref.data import digits, digits_cnn, digits_mlp
 from lrp_ref.theory import gradient, messages
 
@@ -67,3 +72,22 @@ def test_host_and_device_do_not_mix(cupy):
     x = np.ones((1, 2))
     with pytest.raises(lrp.ArithmeticMismatch, match="differ in dtype, device or carrier"):
         lrp.explain(net, {"a": x, "b": cupy.asarray(x)}, lrp.Zero(), target=x)
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_the_stand_in_refuses_what_cupy_refuses(cupy, name):
+    """And what it lets pass gives NumPy's numbers."""
+    x = cupy.asarray(X)
+    if SEEDED[name][1] == "refused":
+        with pytest.raises(REFUSALS):
+            seeded(name)(x)
+    else:
+        np.testing.assert_allclose(to_host(seeded(name)(x)), seeded(name)(X), rtol=1e-6)
+
+
+def test_the_stand_in_knows_no_name_that_cupy_has_not(cupy):
+    for module, names in NAMES["modules"].items():
+        assert set(names) <= set(dir(importlib.import_module(module))), module
+    assert set(NAMES["ndarray"]) <= set(dir(cupy.ndarray))
+    assert set(NAMES["ufunc methods"]) <= set(dir(cupy.ufunc))
+    assert not {"__index__", "__array_interface__", "__contains__"} & set(dir(cupy.ndarray))
