@@ -26,6 +26,7 @@ Landgraf, "A Rigorous Study of the Deep Taylor Decomposition", TMLR 2022 (arXiv 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Self
@@ -40,6 +41,7 @@ from ..arrays import (
     namespace,
     number,
     sign,
+    to_host,
     total,
     unit_roundoff,
     where,
@@ -286,7 +288,7 @@ def verify(
     Returns
     -------
     Report
-        exact in exact arithmetic
+        exact in exact arithmetic; on the host, whither an explanation made on a device is copied first
 
     Raises
     ------
@@ -294,6 +296,13 @@ def verify(
         for several samples, a masked explanation, one read from a file, and names that the graph does not have.
     """
     graph = _checked(explanation, reading)
+    if namespace(explanation.activations[graph.inputs[0]]) is not np:  # bounds are float64, neurons many and small
+        graph = graph.to("cpu")
+        relevances, activations = (
+            {name: to_host(a) for name, a in arrays.items()}
+            for arrays in (explanation.relevances, explanation.activations)
+        )
+        explanation = dataclasses.replace(explanation, graph=graph, relevances=relevances, activations=activations)
     reached = [node for node in graph.nodes if node.name in explanation.relevances]
     rules = {node.name: explanation.rules[node.name] for node in reached}
     where_inputs_lie = domains(graph, rules, explanation.activations, domain)
