@@ -19,15 +19,15 @@ import importlib
 import importlib.machinery
 import inspect
 import json
+import math
 import operator
 import sys
 import types
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -220,9 +220,9 @@ class ufunc:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if set(kwargs) - set(NAMES["ufunc keywords"]):
             raise TypeError(f"{self.__name__}: Wrong arguments {kwargs}")
-        operands, outs = args[: self.nin], args[self.nin :] or kwargs.pop("out", None) or ()
-        outs = outs if isinstance(outs, tuple) else (outs,)
-        hosts = [operand(value) for value in operands]
+        out = kwargs.pop("out", None)
+        outs = args[self.nin :] or (out if isinstance(out, tuple) else () if out is None else (out,))
+        hosts = [operand(value) for value in args[: self.nin]]
         words = {**kwargs, "out": tuple(map(parts, outs))} if outs else kwargs
         result = self._compute(*hosts, **words)
         return (outs[0] if len(outs) == 1 else outs) if outs else wrapped(result)
@@ -453,7 +453,7 @@ class Stream(Device):
 
 
 class Kernel:
-    """Source text for a device: it can be named, and not be run."""
+    """Source text for a device: it can be held, and neither compiled nor run."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.arguments = args
@@ -461,18 +461,34 @@ class Kernel:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("the stand-in for CuPy runs no kernels: this path needs a device")
 
-    def get_function(self, name: str) -> Kernel:
-        return Kernel(name)
+    get_function = compile = __call__
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        self()
+
+def _empty(shape: Any, dtype: Any = float, order: str = "C") -> Any:
+    """Aligned as a device aligns, and full of what nobody may read: NaN."""
+    shape, dtype = setting(shape), np.dtype(dtype)
+    count = math.prod(shape if isinstance(shape, (tuple, list)) else (shape,)) * dtype.itemsize
+    block = np.full(count + 512, 255, np.uint8)
+    start = -block.ctypes.data % 512
+    return wrapped(block[start : start + count].view(dtype).reshape(shape, order=order))
 
 
 def _matmul(*args: Any, out: Any = None, dtype: Any = None, **kwargs: Any) -> Any:
-    words = {"out": None if out is None else parts(out), "dtype": dtype}
     signature(NAMES["modules"]["cupy"]["matmul"]).bind(*args, **kwargs)
-    result = np.matmul(*map(parts, args), **words, **kwargs)
+    result = np.matmul(*map(parts, args), out=_written(out), dtype=dtype, **kwargs)
     return wrapped(result) if out is None else out
+
+
+def _dot(a: Any, b: Any, out: Any = None) -> Any:
+    result = np.dot(parts(a), parts(b), out=_written(out))
+    return wrapped(result) if out is None else out
+
+
+def _written(out: Any) -> Any:
+    """Where a product is written: CuPy refuses any order but C, or makes a copy."""
+    if out is not None and not out.flags.c_contiguous:
+        raise ValueError("Output array must be C-contiguous")
+    return None if out is None else parts(out)
 
 
 def _result_type(*args: Any) -> Any:
@@ -506,6 +522,8 @@ OWN: dict[str, Any] = {
     "cupy.ascontiguousarray": lambda a, dtype=None: uploaded(a, dtype, "C"),
     "cupy.asfortranarray": lambda a, dtype=None: uploaded(a, dtype, "F"),
     "cupy.asnumpy": _asnumpy,
+    "cupy.empty": _empty,
+    "cupy.dot": _dot,
     "cupy.matmul": _matmul,
     "cupy.result_type": _result_type,
     "cupy.broadcast_shapes": np.broadcast_shapes,
@@ -559,13 +577,25 @@ def _module(name: str) -> types.ModuleType:
 
 
 @contextlib.contextmanager
-def installed() -> Iterator[Counts]:
-    """The stand-in as the module `cupy`, with the counts of what happens to it."""
+def installed(own: Mapping[str, Any] | None = None) -> Iterator[Counts]:
+    """The stand-in as the module `cupy`, with the counts of what happens to it.
+
+    `own` gives attributes by their full names in place of the stand-in's, such as a "cupy.RawModule" that does run.
+    """
     made = {name: _module(name) for name in MODULES}
+    for path, attribute in (own or {}).items():
+        module, _, name = path.rpartition(".")
+        setattr(made[module], name, attribute)
     for name, module in made.items():
         parent, _, last = name.rpartition(".")
         if parent:
             setattr(made[parent], last, module)
     COUNTS.reset()
-    with mock.patch.dict(sys.modules, made):
+    before = {name: sys.modules.get(name) for name in made}
+    sys.modules.update(made)
+    try:
         yield COUNTS
+    finally:  # other modules that were imported meanwhile stay
+        for name, module in before.items():
+            sys.modules.pop(name)
+            sys.modules.update({} if module is None else {name: module})

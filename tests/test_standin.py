@@ -20,11 +20,12 @@ from grid import GRID, relevance, sample
 from test_rules import BIASES, RULES, STABILIZED, rule_for
 
 import lrp_ref as lrp
+from lrp_ref import layers as L
 from lrp_ref.arrays import namespace, same_arithmetic, to_host
 from lrp_ref.data import digits, digits_cnn, digits_mlp
 from lrp_ref.layers import Dense, MaxPool, Resize
-from lrp_ref.show.measures import entropy, negative_share
-from lrp_ref.theory import gradient, gradient_x_input, integrated_gradients, messages
+from lrp_ref.show import channel_sum, colors, entropy, negative_share
+from lrp_ref.theory import check_rule, dtd, gradient, gradient_x_input, integrated_gradients, messages
 
 ROOT = Path(lrp.__file__).parent
 DATA = digits()
@@ -150,17 +151,17 @@ def test_reductions_stay_on_the_device_and_views_share_their_memory(standin):
     assert not same_arithmetic(x, X)
 
 
-def test_kernels_have_names_and_do_not_run(standin):
+def test_kernels_do_not_run(standin):
     cupy = importlib.import_module("cupy")
     assert cupy.is_available()
     assert cupy.cuda.runtime.getDeviceCount() == 1
-    for kernel in (
+    for launch in (
         cupy.RawKernel("source", "name"),
-        cupy.RawModule(code="source").get_function("name"),
+        cupy.RawModule(code="source").get_function,
         cupy.ElementwiseKernel("T x", "T y", "y = x", "name"),
     ):
         with pytest.raises(RuntimeError, match="runs no kernels"):
-            kernel((1,), (1,), ())
+            launch("name")
 
 
 def test_the_stand_in_leaves_nothing_behind():
@@ -300,6 +301,38 @@ def test_every_rule_on_every_layer_and_all_inputs(case, dtype, standin):
         on_both(case, rule, dtype, kind, standin)
 
 
+ACTIVATIONS = [
+    *(L.ReLU(), L.LeakyReLU(slope=0.3), L.PReLU(slope=np.array([0.5, -0.25, 0.0])), L.ELU(), L.SELU(), L.CELU()),
+    *(L.Softplus(), L.Sigmoid(), L.SiLU(), L.GELU(), L.GELU(approximate="tanh"), L.Tanh(), L.Clip(low=0, high=1)),
+    *(L.HardSigmoid(), L.HardSwish(), L.Softmax(), L.Softmax(axis=1)),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layer", ACTIVATIONS, ids=repr)
+def test_activations_and_their_tangents(layer, dtype, standin):
+    a = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(dtype)
+    made = []
+    for x in (a, importlib.import_module("cupy").asarray(a)):
+        there = layer.like(x)
+        tangent = there.tangent(x)
+        made.append((bits(there.forward(x)), bits(tangent.adjoint(x, tangent.parameters(x)[0], x.shape))))
+    assert made[0] == made[1]
+
+
+def test_products_and_soft_minima(standin):
+    cupy = importlib.import_module("cupy")
+    u, v = np.random.default_rng(0).standard_normal((2, 2, 3))
+    for rule in (lrp.Product(), lrp.Product(portions=(0.5, 0.5)), lrp.Gradient()):
+        here, _ = rule.back(L.Mul(), [u, v], u - v)
+        there, _ = rule.back(L.Mul(), [cupy.asarray(u), cupy.asarray(v)], cupy.asarray(u - v))
+        assert list(map(bits, there)) == list(map(bits, here))
+    for share in ("eta", "z"):
+        (here,), _ = lrp.Pass().back(L.SoftMinPool(share=share), [u], u[:, :1])
+        (there,), _ = lrp.Pass().back(L.SoftMinPool(share=share), [cupy.asarray(u)], cupy.asarray(u[:, :1]))
+        assert bits(there) == bits(here)
+
+
 # --- explanations ----------------------------------------------------------------------------------------------------
 
 BOX = {"low": 0, "high": 1}
@@ -426,11 +459,39 @@ def test_gradients_and_messages(standin):
     )
 
 
-def test_measures_and_poles(standin):
-    cupy = importlib.import_module("cupy")
+def test_pictures(standin):
     there, here = explained(NETS["cnn"], IMAGES, lrp.Zero())
-    for measure in (entropy, negative_share):
-        np.testing.assert_array_equal(measure(there.relevance), measure(here.relevance))
+    for measure in (entropy, negative_share, colors):
+        assert bits(measure(channel_sum(there.relevance))) == bits(measure(channel_sum(here.relevance)))
+
+
+def test_networks_are_changed_on_the_device(standin):
+    x = importlib.import_module("cupy").asarray(IMAGES.astype(float))
+    for make in (
+        lambda net: lrp.canonize(net),
+        lambda net: lrp.with_contrast(net, 3, 5),
+        lambda net: lrp.with_log_odds(net, 3),
+        lambda net: lrp.given(net, to_host(x)),
+    ):
+        here, there = make(NETS["cnn"]), make(NETS["cnn"].to("cuda"))
+        assert str(there) == str(here)
+        assert str(there.to("cpu")) == str(here)
+        assert bits(there.forward(x)[there.outputs[0]]) == bits(here.forward(to_host(x))[here.outputs[0]])
+
+
+def test_the_deep_taylor_decomposition_of_an_explanation_from_a_device(standin):
+    there, here = explained(NETS["mlp"], IMAGES[:1].astype(float), lrp.ZPlus(), 3)
+    for options in ({}, {"reading": "physical", "units": 3, "context": False}):
+        assert str(dtd.verify(there, **options)) == str(dtd.verify(here, **options))
+
+
+def test_a_rule_is_checked_on_the_device_as_well(standin):
+    for rule in (lrp.Gamma(), lrp.ZBox(low=-3, high=3), lrp.Flat()):
+        assert "longdouble, cupy)" in str(check_rule(rule, examples=5))
+
+
+def test_poles(standin):
+    cupy = importlib.import_module("cupy")
     graph = lrp.chain(Dense(np.array([[1.0, 1.0], [-1.0, 1.0]])))
     for x in (np.ones((2, 2)), cupy.ones((2, 2))):
         with pytest.raises(lrp.Pole, match=r"sample 0, unit \(0,\)"):
