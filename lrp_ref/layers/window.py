@@ -72,12 +72,16 @@ class Window:
 
     def gather(self, x: Array, positions: Shape) -> Array:
         """(N, C, *size) -> (N, C, taps, *positions): the cells under each window."""
+        if self._whole(x.shape[2:]):
+            return x.reshape(*x.shape[:2], self.taps, *positions)
         buffer = zeros(x.shape[:2] + self._extent(x.shape[2:], positions), x)
         buffer[self._inside(x.shape[2:])] = x
         return namespace(x).stack([buffer[tap] for tap in self._taps(positions)], axis=2)
 
     def scatter(self, cells: Array, shape: Shape) -> Array:
         """(N, C, taps, *positions) -> `shape` = (N, C, *size): each tap added to the cell that it reads."""
+        if self._whole(shape[2:]):
+            return cells.reshape(shape)
         buffer = zeros(cells.shape[:2] + self._extent(shape[2:], cells.shape[3:]), cells)
         for t, tap in enumerate(self._taps(cells.shape[3:])):
             buffer[tap] += cells[:, :, t]
@@ -106,6 +110,10 @@ class Window:
     def taps(self) -> int:
         """Cells under the window."""
         return math.prod(self.kernel)
+
+    def _whole(self, size: Sequence[int]) -> bool:
+        """Whether there is one window, and it is the input: a global pool's has too many taps to take one by one."""
+        return self.kernel == tuple(size) and set(self.dilation) == {1} and not any(map(sum, self.padding))
 
     def _extent(self, size: Sequence[int], positions: Sequence[int]) -> Shape:
         """The size of a buffer that holds the input, its padding, and the last position."""
