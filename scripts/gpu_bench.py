@@ -33,7 +33,7 @@ COMPOSITES = {
 TITLES = {"vgg16": "VGG-16", "resnet50": "ResNet-50"}
 NEEDED_PASSES = 3
 """Forward, the forward of w+, the adjoint: the useful operations over those of a forward pass."""
-TILES = (2**25, 2**26, 2**27, 2**28, 2**29)
+TILES = (2**27, 2**28, 2**29, 2**30, 2**31)
 TARGET = 5
 Call = Callable[[], Any]
 

@@ -105,6 +105,7 @@ def test_convolutions_of_several_weights(cupy, tile, name, channels_last, dtype)
         close(out, layer.linear(a, w), dtype)
 
 
+@pytest.mark.full
 @DTYPES
 @pytest.mark.parametrize("stacked", [1, 2])
 @pytest.mark.parametrize("form", ["alone", "times x", "plus more", "both"])
@@ -270,6 +271,7 @@ def both(cupy, case, rule, dtype, kind, batch=3):
     return R, plain, on_host(quick)
 
 
+@pytest.mark.full
 @DTYPES
 @pytest.mark.parametrize("kind", ["signed", "positive", "zeros", "ties"])
 @pytest.mark.parametrize("id", CASES)
@@ -279,8 +281,20 @@ def test_every_rule_on_every_layer(cupy, id, kind, dtype):
     for name in [*RULES][turn % 3 :: 3]:
         rule = rule_for(name, case)
         R, plain, quick = both(cupy, case, rule, dtype, kind)
-        if amplification(R, plain) < 1e3:
+        if amplification(R, plain) < 1e3 and decided(case, rule, dtype, kind):
             check(R, plain, quick, BOUND[dtype])
+
+
+def decided(case, rule, dtype, kind, batch=3):
+    """Whether the sign of no output hangs on rounding, which a device's sums do in another order."""
+    inputs = tuple(a.astype(dtype) for a in sample(case, np.random.default_rng(0), batch, kind))
+    layer = case.layer.like(inputs[0])
+    if layer.product:
+        return True
+    frozen, a = rule.linear_map(layer, inputs)
+    weight, bias = frozen.parameters(a)
+    z, most = frozen.linear(a, weight) + bias, frozen.linear(abs(a), abs(weight)) + abs(bias)
+    return not ((abs(z) <= 64 * np.finfo(dtype).eps * most) & (most > 0)).any()
 
 
 @pytest.mark.parametrize("rule", [lrp.Pass(), lrp.Gradient()], ids=repr)

@@ -38,9 +38,7 @@ PRESETS = {
     "epsilon_alpha2_beta1_flat": lrp.presets.epsilon_alpha2_beta1_flat(),
     "epsilon_gamma_box": lrp.presets.epsilon_gamma_box(low=0, high=1),
     "excitation_backprop": lrp.presets.excitation_backprop(),
-    "epsilon": lrp.Composite(
-        [(lrp.kind(Mul), lrp.Product(portions=(1, 0))), *uniform(lrp.Epsilon(epsilon=0.1)).cases]
-    ),
+    "epsilon": lrp.Composite([(lrp.kind(Mul), lrp.Product(portions=(1, 0))), *uniform(lrp.Epsilon(epsilon=0.1)).cases]),
 }
 
 

@@ -28,7 +28,7 @@ from .sweep import Books, Totals
 if TYPE_CHECKING:
     from .sweep import Deal
 
-TILE = 2**28
+TILE = 2**29
 """Bytes of a tile's columns at most, and at least one position: enough to fill a device, and little of its memory."""
 BLOCKS = 4096
 """Blocks of a kernel that sums, over all samples: a few for every multiprocessor."""
