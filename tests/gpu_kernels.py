@@ -374,3 +374,22 @@ def test_tf32_is_said(cupy, monkeypatch):
     assert device.computed(x.astype(np.float64)) == "fused"
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     assert device.computed(x) == "fused"
+
+
+@DTYPES
+@pytest.mark.parametrize("channels", [1, 3, 8])
+@pytest.mark.parametrize("ridden", [0, 1, 2])
+def test_the_end_of_a_product(cupy, channels, ridden, dtype):
+    rng = np.random.default_rng(channels)
+    z, *parts = rng.normal(size=(1 + ridden, 7, channels)).astype(dtype)
+    biases = [None if i == 1 else rng.normal(size=channels).astype(dtype) for i in range(1 + ridden)]
+    for gammas in [None, (0.25, None), (None, 0.5)] if ridden == 2 else [None]:
+        arrays = [cupy.asarray(a) for a in (z, *parts)]
+        device.lifted(arrays[0], arrays[1:], [b if b is None else cupy.asarray(b) for b in biases], gammas)
+        whole = parts[0] + parts[1] if gammas else z
+        expected = [whole]
+        for part, gamma in zip(parts, gammas or (None, None), strict=False):
+            expected.append(part if gamma is None else dtype(gamma) * part + whole)
+        for got, want, b in zip(arrays, expected, biases, strict=True):
+            want = want if b is None else want + b
+            assert abs(got.get() - want).max() <= 8 * np.finfo(dtype).eps * max(1, abs(want).max())

@@ -372,6 +372,25 @@ def finished(c: Array, x: Array | None, more: Array | None, batch: int, out: Arr
     return Totals.found(found[0], found[1])
 
 
+def lifted(
+    z: Array, ridden: Sequence[Array], biases: Sequence[Array | None], gammas: Sequence[float | None] | None
+) -> None:
+    """The end of a product, in rows: z and at most two that rode along get their biases, a number a channel or None.
+
+    With `gammas` the two are the products of the two signs of weights, z becomes their sum, and each with a gamma
+    becomes gamma times itself plus z.
+    """
+    if not z.size:
+        return
+    one, other = (*ridden, None, None)[:2]
+    bias, bias_one, bias_other = (*biases, None, None)[:3]
+    together = _together(z.shape[1], z, one, other, bias, bias_one, bias_other)
+    _counted(z.size // together)
+    raised = [-1.0 if gamma is None else float(gamma) for gamma in gammas or (None, None)]
+    arguments = (z, one, other, bias, bias_one, bias_other, z.size // together, z.shape[1] // together, bool(gammas))
+    _launch("lift", _grid(1, z.size // together, 2**16), z, together > 1, (*arguments, *raised))
+
+
 def _counted(numbers: int) -> None:
     if numbers >= 2**31:
         raise MemoryError(f"a sample of {numbers} numbers is more than a kernel counts: make the input smaller")

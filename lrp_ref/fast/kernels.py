@@ -26,6 +26,8 @@ PARAMETERS = {
     "double* sums, unsigned images, unsigned numbers, unsigned channels, unsigned apart, int bias_map, int sign, "
     "int one_sign, double portion, double epsilon",
     "finish": "const P* from, const P* x, const P* more, P* out, double* sums, unsigned images, unsigned numbers",
+    "lift": "P* z, P* one, P* other, const P* bias, const P* bias_one, const P* bias_other, unsigned total, "
+    "unsigned channels, int parts, double gamma_one, double gamma_other",
     "maxima": "const P* a, P* z, unsigned images, int channels, " + _WINDOW,
     "routed": "const P* a, const P* z, const P* R, P* out, unsigned images, int channels, " + _WINDOW,
 }
@@ -321,6 +323,38 @@ _BODIES = {
         double* into = sums + (Big)image * gridDim.x + blockIdx.x;
         summed_up(sum, into);
         summed_up(magnitude, into + (Big)images * gridDim.x);
+    }
+}
+""",
+    "lift": """
+/* The end of a product, in rows of `channels` numbers, `total` in all: z and what rode along (one, other; may be null)
+   get their biases, a number a channel (null: 0). With `parts`, `one` and `other` are the two signs of weights: z
+   becomes their sum, and each with a gamma >= 0 becomes gamma times itself plus z. */
+{
+    for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < total; i += gridDim.x * blockDim.x) {
+        const unsigned c = i % channels;
+        P a = one ? one[i] : nothing<N>(), b = other ? other[i] : nothing<N>();
+        P whole = parts ? nothing<N>() : z[i];
+        for (int v = 0; v < N; v++) {
+            if (parts) {
+                whole.of[v] = a.of[v] + b.of[v];
+                if (gamma_one >= 0)
+                    a.of[v] = (T)gamma_one * a.of[v] + whole.of[v];
+                if (gamma_other >= 0)
+                    b.of[v] = (T)gamma_other * b.of[v] + whole.of[v];
+            }
+            if (bias)
+                whole.of[v] += bias[c].of[v];
+            if (bias_one)
+                a.of[v] += bias_one[c].of[v];
+            if (bias_other)
+                b.of[v] += bias_other[c].of[v];
+        }
+        z[i] = whole;
+        if (one)
+            one[i] = a;
+        if (other)
+            other[i] = b;
     }
 }
 """,

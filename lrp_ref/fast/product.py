@@ -173,7 +173,15 @@ class ProductStep:
             for index, rows in zip((None, *outs), (block, *blocks), strict=True):
                 _add_bias(rows, biases[index], first, each)
 
-        operator.products(a, [m for m, _ in wanted], [out for _, out in wanted], memory, finish)
+        def finish_there(first: int, last: int) -> None:
+            from .device import lifted
+
+            gammas = [gamma for _, gamma in kinds] if split else None
+            lifted(z_rows[first:last], [rows[first:last] for rows in outs.values()], list(biases.values()), gammas)
+
+        one_kernel = xp is not np and len(riding) <= 2 and all(b is None or b.ndim == 1 for b in biases.values())
+        last_step = finish_there if one_kernel else finish
+        operator.products(a, [m for m, _ in wanted], [out for _, out in wanted], memory, last_step)
         return z, Ridden(not_negative, own)
 
     # --- back ---------------------------------------------------------------------------------------
