@@ -117,12 +117,22 @@ def index(key: Any) -> tuple[Any, bool]:
             part = np.asarray(part)
         elif isinstance(part, ndarray):
             part = part._host
+        elif isinstance(part, slice):
+            part = slice(*(bound(end) for end in (part.start, part.stop, part.step)))
         if isinstance(part, np.ndarray):
             advanced = True
             if part.dtype == bool:
                 COUNTS.sync("mask")
         made.append(part)
     return tuple(made), advanced
+
+
+def bound(end: Any) -> Any:
+    """The end of a slice, which is read where it lies on the device."""
+    if isinstance(end, ndarray):
+        COUNTS.sync("slice")
+        return int(end._host)
+    return end
 
 
 def uploaded(a: Any, dtype: Any = None, order: Any = None, *, copy: bool = False) -> Any:
@@ -314,8 +324,10 @@ class ndarray:
         if isinstance(value, np.ndarray):
             COUNTS.uploads["value"] += 1
             target = self._host[place]
-            if value.shape != target.shape or value.dtype != target.dtype:
-                raise ValueError("a host array must have the shape and dtype of what it is written to")
+            if value.shape != self.shape or target.shape != self.shape or value.dtype != self.dtype:
+                raise ValueError(
+                    "a host array is written to the whole of an array of its shape and dtype, or not at all"
+                )
             self._host[place] = value
         else:
             if advanced and not isinstance(value, ndarray):  # else a number goes with the kernel

@@ -66,7 +66,7 @@ SEEDED = {  # what: (lines on xp and x of two rows of three, what the stand-in s
     "multiply.at": ("x = x.copy()\nxp.multiply.at(x, xp.zeros(1, dtype=int), 2.0)\nreturn x", "refused", True),
     "maximum.reduce": ("return xp.maximum.reduce(x)", "refused", True),
     "index": ("return [0, 1] * x.argmax()", "refused", False),
-    "slice bound": ("return x[:, : x.argmax()]", "refused", False),
+    "slice bound": ("return x[:, : x.argmax()]", "counted", False),
     "shape": ("return xp.zeros((x.argmax(), 2))", "refused", False),
     "range": ("return list(range(x.argmax()))", "refused", False),
     # what waits for the device, and what is copied to it
@@ -81,7 +81,8 @@ SEEDED = {  # what: (lines on xp and x of two rows of three, what the stand-in s
     "print": ("str(x)\nreturn x", "counted", False),
     "host index": ("return x[:, np.array([0, 2])]", "counted", True),
     "list index": ("return x[:, [0, 2]]", "counted", False),
-    "written": ("x = x.copy()\nx[0] = np.ones(3, x.dtype)\nreturn x", "counted", True),
+    "written": ("x = x.copy()\nx[...] = np.ones((2, 3), x.dtype)\nreturn x", "counted", True),
+    "a row written": ("x = x.copy()\nx[0] = np.ones(3, x.dtype)\nreturn x", "refused", True),
     "asarray of the host": ("return x + xp.asarray([1.0, 2.0, 3.0], dtype=x.dtype)", "counted", False),
     # what is right
     "zeros_like": ("return np.zeros_like(x)", "passes", True),  # by CuPy's own dispatch, and bad style
