@@ -5,6 +5,7 @@ compiled for the host in test_device_kernels.
 """
 
 import dataclasses
+import itertools
 import types
 
 import numpy as np
@@ -156,7 +157,9 @@ def test_division(cupy, cells, channels, stacked, dtype):
         on = [None if a is None else cupy.asarray(a) for a in (R, z, e, sign_of, bias)]
         books = Books(batch, cupy)
         books.shares = 1 + k % 2
-        deal = Deal(on[1], float(epsilon), on[2], portion, on[3] if isinstance(portion, str) else None, on[4], one_sign)
+        by_sign, neither = isinstance(portion, str), portion == "negative" and k % 3 != 1
+        given = (on[3] if by_sign else None, on[4], one_sign)
+        deal = Deal(on[1], float(epsilon), on[2], portion, *given, neither=neither)
         if stacked:
             every = cupy.full((len(R), 2 * channels), np.nan, dtype=dtype)
             s = every[:, channels:]
@@ -186,7 +189,7 @@ def test_division(cupy, cells, channels, stacked, dtype):
         expected = {
             "stabilizer": quotient.astype(float) * by,
             "bias": quotient.astype(float) * full_bias,
-            "unclaimed": np.where(d == 0, dealt, 0).astype(float),
+            "unclaimed": (np.where(d == 0, dealt, 0) + np.where(neither & (sign_of == 0), R, 0)).astype(float),
             "poles": poles & (z != 0) if one_sign else poles,
             "empty": (z == 0) & (dealt != 0) & one_sign,
         }
@@ -377,19 +380,51 @@ def test_tf32_is_said(cupy, monkeypatch):
 
 
 @DTYPES
+@pytest.mark.parametrize("preset", PRESETS)
+def test_relus_at_the_end_of_what_they_read(cupy, preset, dtype):
+    """Of products, with and without a bias a position, and of sums of two branches and of three."""
+    rng = np.random.default_rng(3)
+
+    def conv(inputs, outputs, size, **options):
+        weight = rng.normal(size=(outputs, inputs, size, size)).astype(dtype) / dtype(size * inputs**0.5)
+        return Conv(weight=weight, bias=rng.normal(size=outputs).astype(dtype), **options)
+
+    relu, add = lrp.layers.ReLU(), lrp.layers.Add()
+    nodes = [
+        ("one", conv(3, 8, 3, padding=1, tap_bias=rng.normal(size=(8, 3, 3)).astype(dtype)), "x"),
+        ("relu1", relu, "one"), ("two", conv(8, 8, 1), "relu1"), ("add1", add, "two", "relu1"), ("relu2", relu, "add1"),
+        ("three", conv(8, 8, 3, padding=1), "relu2"), ("relu3", relu, "three"), ("four", conv(8, 8, 1), "relu3"),
+        ("add2", add, "four", "relu3", "relu2"), ("relu4", relu, "add2"), ("flat", lrp.layers.Flatten(), "relu4"),
+        ("out", lrp.layers.Dense(weight=rng.normal(size=(8 * 25, 4)).astype(dtype)), "flat"),
+    ]  # fmt: skip
+    graph = lrp.Graph([lrp.Node(*node) for node in nodes], outputs="out", inputs=["x"])
+    x = rng.uniform(size=(3, 3, 5, 5)).astype(dtype)
+    plain = lrp.explain(graph, x, PRESETS[preset], 2, engine="plain")
+    ready = lrp.prepare(graph.to("cuda"), PRESETS[preset])
+    quick = ready.explain(cupy.asarray(x), 2, keep="input")
+    (steps,) = (each.steps.values() for each in ready._ready.values())
+    assert any(getattr(step, "done", False) for step in steps)
+    close(quick.relevance, plain.relevance, dtype, 10)
+    close(quick.output, plain.output, dtype)
+
+
+@DTYPES
 @pytest.mark.parametrize("channels", [1, 3, 8])
 @pytest.mark.parametrize("ridden", [0, 1, 2])
 def test_the_end_of_a_product(cupy, channels, ridden, dtype):
     rng = np.random.default_rng(channels)
     z, *parts = rng.normal(size=(1 + ridden, 7, channels)).astype(dtype)
-    biases = [None if i == 1 else rng.normal(size=channels).astype(dtype) for i in range(1 + ridden)]
-    for gammas in [None, (0.25, None), (None, 0.5)] if ridden == 2 else [None]:
-        arrays = [cupy.asarray(a) for a in (z, *parts)]
-        device.lifted(arrays[0], arrays[1:], [b if b is None else cupy.asarray(b) for b in biases], gammas)
+    some = [None if i == 1 else rng.normal(size=channels).astype(dtype) for i in range(1 + ridden)]
+    forms = [None, (0.25, None), (None, 0.5), (None, None)] if ridden == 2 else [None]
+    for gammas, biases, rectified in itertools.product(forms, (some, [None] * len(some)), (False, True)):
+        arrays = [cupy.asarray(a.copy()) for a in (z, *parts)]
+        given = [b if b is None else cupy.asarray(b) for b in biases]
+        device.lifted(arrays[0], arrays[1:], given, gammas, rectified=rectified)
         whole = parts[0] + parts[1] if gammas else z
         expected = [whole]
         for part, gamma in zip(parts, gammas or (None, None), strict=False):
             expected.append(part if gamma is None else dtype(gamma) * part + whole)
-        for got, want, b in zip(arrays, expected, biases, strict=True):
+        for i, (got, want, b) in enumerate(zip(arrays, expected, biases, strict=True)):
             want = want if b is None else want + b
+            want = np.maximum(want, 0) if rectified and not i else want
             assert abs(got.get() - want).max() <= 8 * np.finfo(dtype).eps * max(1, abs(want).max())

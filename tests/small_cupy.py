@@ -67,6 +67,13 @@ def outside(value):
     return value
 
 
+def _no_copies(args, out):
+    """CuPy's elementwise functions copy an argument that shares memory with `out` and is not the same object."""
+    for a in args:
+        if isinstance(a, ndarray) and isinstance(out, ndarray) and a is not out:
+            assert not np.may_share_memory(a._host, out._host), "CuPy would make a copy"
+
+
 def _waiting(name, convert):
     def method(self, *args):
         waits.append(name)
@@ -176,6 +183,7 @@ def _function(name):
     def function(*args, **kwargs):
         assert not {"where", "initial"}.intersection(kwargs), f"{name} has no such keyword in CuPy"
         out = kwargs.get("out")
+        _no_copies(args, out)
         result = numpys(*inside(args), **inside(kwargs))
         return out if out is not None else outside(result)
 

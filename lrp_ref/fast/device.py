@@ -373,21 +373,23 @@ def finished(c: Array, x: Array | None, more: Array | None, batch: int, out: Arr
 
 
 def lifted(
-    z: Array, ridden: Sequence[Array], biases: Sequence[Array | None], gammas: Sequence[float | None] | None
-) -> None:
+    z: Array, ridden: Sequence[Array], biases: Sequence[Array | None], gammas: Sequence[float | None] | None,
+    *, rectified: bool = False,
+) -> None:  # fmt: skip
     """The end of a product, in rows: z and at most two that rode along get their biases, a number a channel or None.
 
     With `gammas` the two are the products of the two signs of weights, z becomes their sum, and each with a gamma
-    becomes gamma times itself plus z.
+    becomes gamma times itself plus z. `rectified`: z is then what a ReLU makes of it.
     """
-    if not z.size:
+    if not z.size or not (gammas or rectified or any(bias is not None for bias in biases)):
         return
     one, other = (*ridden, None, None)[:2]
     bias, bias_one, bias_other = (*biases, None, None)[:3]
     together = _together(z.shape[1], z, one, other, bias, bias_one, bias_other)
     _counted(z.size // together)
     raised = [-1.0 if gamma is None else float(gamma) for gamma in gammas or (None, None)]
-    arguments = (z, one, other, bias, bias_one, bias_other, z.size // together, z.shape[1] // together, bool(gammas))
+    pointers, counts = (z, one, other, bias, bias_one, bias_other), (z.size // together, z.shape[1] // together)
+    arguments = (*pointers, *counts, bool(gammas), rectified)
     _launch("lift", _grid(1, z.size // together, 2**16), z, together > 1, (*arguments, *raised))
 
 
@@ -423,8 +425,8 @@ def divided(deal: Deal, R: Array, s: Array, batch: int, books: Books, memory: Me
     sign = {"positive": 1, "negative": -1}[str(deal.portion)] if by_sign else 0
     arguments = (
         *contiguous_ones, s, marks, sums, batch, numbers // together, channels // together, apart // together,
-        int(bias is not None and bias.ndim > 1), sign, int(deal.one_sign), 1.0 if by_sign else deal.portion,
-        deal.epsilon,
+        int(bias is not None and bias.ndim > 1), sign, int(deal.neither), int(deal.one_sign),
+        1.0 if by_sign else deal.portion, deal.epsilon,
     )  # fmt: skip
     _launch("divide", grid, R, together > 1, arguments)
     found = sums.sum(axis=2)
@@ -432,8 +434,10 @@ def divided(deal: Deal, R: Array, s: Array, batch: int, books: Books, memory: Me
         books.stabilizer = books.stabilizer + found[0]
     if bias is not None:
         books.bias = books.bias + found[1]
+    if poles or deal.neither:
+        books.unclaimed = books.unclaimed + found[2]
     if poles:
-        books.unclaimed, books.poles = books.unclaimed + found[2], books.poles + found[3].astype(int)
+        books.poles = books.poles + found[3].astype(int)
     if deal.one_sign:
         books.empty = books.empty + found[4].astype(int)
     return True

@@ -146,6 +146,8 @@ class Passing:
     layer: Layer
     overwrite: bool = False
     """Whether the output may take the input's place in memory."""
+    done: bool = False
+    """Whether the input is already what the layer makes of it."""
     needs_input = needs_output = False
 
     @property
@@ -157,13 +159,16 @@ class Passing:
     def forward(self, inputs: Sequence[Array], memory: Memory) -> tuple[Array, Any]:
         """The layer's own."""
         (a,) = inputs
+        if self.done:
+            return a, None
         if not self.fresh:
             return self.layer.forward(a), None
         low, high = (self.layer.low, self.layer.high) if isinstance(self.layer, Clip) else (0, None)
         xp, z = namespace(a), a if self.overwrite else alike(a, memory)
         out = z
         if a.ndim > 2 and channels_last(z).flags.c_contiguous:  # in the order in which it lies
-            a, out = channels_last(a), channels_last(z)
+            out = channels_last(z)
+            a = out if z is a else channels_last(a)  # CuPy copies what shares memory with out and is not out itself
         if low is not None:
             a = xp.maximum(a, number(low, a), out=out)
         if high is not None:
@@ -251,19 +256,30 @@ class Summing:
 
     layer: Add
     rule: Rule
+    rectified: bool = False
+    """Whether z is to be what the ReLU that alone reads it makes of it."""
     needs_input = needs_output = fresh = True
 
     def forward(self, inputs: Sequence[Array], memory: Memory) -> tuple[Array, Any]:
         """The sum."""
         first, *others = inputs
         if any(other.shape != first.shape for other in others):
-            return self.layer.forward(*inputs), None
+            z = self.layer.forward(*inputs)
+            return (namespace(z).maximum(z, number(0, z)) if self.rectified else z), None
         z, xp = alike(first, memory), namespace(first)
+        if xp is not np and len(others) == 1:
+            from .device import lifted
+
+            into, *two = same_rows([z, *inputs], memory)
+            lifted(into, two, (None, None, None), (None, None), rectified=self.rectified)
+            return z, None
         last = first.ndim > 2 and channels_last(z).flags.c_contiguous  # in the order in which it lies
         parts = [channels_last(a) if last else a for a in (z, first, *others)]
         xp.add(parts[1], parts[2] if others else number(0, z), out=parts[0])
         for other in parts[3:]:
             xp.add(parts[0], other, out=parts[0])
+        if self.rectified:
+            xp.maximum(parts[0], number(0, z), out=parts[0])
         return z, None
 
     def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
@@ -468,7 +484,12 @@ class _Ready:
                 dead=node.name in dead, not_negative=node.inputs[0] in not_negative, device=device,
             )  # fmt: skip
             if isinstance(made, Passing) and type(node.layer) is ReLU and self._takes_over(node.inputs[0], dead):
-                made = Passing(node.layer, overwrite=True)
+                made = Passing(node.layer, overwrite=True, done=device)
+                source = self.steps[node.inputs[0]]
+                if device and isinstance(source, Product):
+                    source.step.rectified = True
+                elif device and isinstance(source, Summing):
+                    self.steps[node.inputs[0]] = dataclasses.replace(source, rectified=True)
             self.steps[node.name] = made
             if made.needs_output:
                 self.needed.add(node.name)

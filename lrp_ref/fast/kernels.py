@@ -24,10 +24,10 @@ PARAMETERS = {
     "depthwise_back": "const P* s, const P* matrix, P* out, unsigned images, int channels, " + _WINDOW,
     "divide": "const P* R, const P* own, const P* given, const P* sign_of, const P* bias, P* s, unsigned char* marks, "
     "double* sums, unsigned images, unsigned numbers, unsigned channels, unsigned apart, int bias_map, int sign, "
-    "int one_sign, double portion, double epsilon",
+    "int neither, int one_sign, double portion, double epsilon",
     "finish": "const P* from, const P* x, const P* more, P* out, double* sums, unsigned images, unsigned numbers",
     "lift": "P* z, P* one, P* other, const P* bias, const P* bias_one, const P* bias_other, unsigned total, "
-    "unsigned channels, int parts, double gamma_one, double gamma_other",
+    "unsigned channels, int parts, int rectified, double gamma_one, double gamma_other",
     "maxima": "const P* a, P* z, unsigned images, int channels, " + _WINDOW,
     "routed": "const P* a, const P* z, const P* R, P* out, unsigned images, int channels, " + _WINDOW,
 }
@@ -228,8 +228,9 @@ _BODIES = {
 """,
     "divide": """
 /* s = portion R / (own + e), 0 where that divides by 0; R, own, given, sign_of (images, numbers). e is `given`, or
-   epsilon with the sign of own, + for 0. sign 1 or -1: all of R where sign_of has it, nothing elsewhere. s has rows of
-   `channels` numbers that lie `apart` from each other, and may be R. bias: a number a channel, or (bias_map) `numbers`.
+   epsilon with the sign of own, + for 0. sign 1 or -1: all of R where sign_of has it, nothing elsewhere; neither: R
+   where sign_of is 0 counts with what divided by 0. s has rows of `channels` numbers that lie `apart` from each other,
+   and may be R. bias: a number a channel, or (bias_map) `numbers`.
    sums (5, images, blocks): s e, s bias, what divided by 0, how often that was a pole, how many parts are empty. marks
    (images, numbers, numbers of a pack): what was counted before is not counted again: 1 a pole, 2 an empty part. */
 {
@@ -249,7 +250,11 @@ _BODIES = {
             for (int v = 0; v < N; v++) {
                 T dealt = part * came.of[v];
                 if (sign)
+                {
+                    if (neither && sign_z.of[v] == 0)
+                        unclaimed += (double)came.of[v];
                     dealt = sign > 0 ? (sign_z.of[v] > 0 ? came.of[v] : (T)0) : (sign_z.of[v] < 0 ? came.of[v] : (T)0);
+                }
                 const T by = given ? e.of[v] : (z.of[v] < 0 ? -eps : eps);
                 const T d = z.of[v] + by;
                 unsigned char found = 0;
@@ -285,10 +290,10 @@ _BODIES = {
         summed_up(by_e, into);
         if (bias)
             summed_up(by_bias, into + next);
-        if (given || epsilon == 0) {
+        if (given || epsilon == 0 || neither)
             summed_up(unclaimed, into + 2 * next);
+        if (given || epsilon == 0)
             summed_up(poles, into + 3 * next);
-        }
         if (one_sign)
             summed_up(empty, into + 4 * next);
     }
@@ -329,8 +334,11 @@ _BODIES = {
     "lift": """
 /* The end of a product, in rows of `channels` numbers, `total` in all: z and what rode along (one, other; may be null)
    get their biases, a number a channel (null: 0). With `parts`, `one` and `other` are the two signs of weights: z
-   becomes their sum, and each with a gamma >= 0 becomes gamma times itself plus z. */
+   becomes their sum, and each with a gamma >= 0 becomes gamma times itself plus z. rectified: at the end z is at
+   least 0. What does not change is not written. */
 {
+    const bool one_changes = bias_one || (parts && gamma_one >= 0);
+    const bool other_changes = bias_other || (parts && gamma_other >= 0);
     for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < total; i += gridDim.x * blockDim.x) {
         const unsigned c = i % channels;
         P a = one ? one[i] : nothing<N>(), b = other ? other[i] : nothing<N>();
@@ -349,11 +357,14 @@ _BODIES = {
                 a.of[v] += bias_one[c].of[v];
             if (bias_other)
                 b.of[v] += bias_other[c].of[v];
+            if (rectified && whole.of[v] < 0)
+                whole.of[v] = 0;
         }
-        z[i] = whole;
-        if (one)
+        if (parts || bias || rectified)
+            z[i] = whole;
+        if (one_changes)
             one[i] = a;
-        if (other)
+        if (other_changes)
             other[i] = b;
     }
 }

@@ -7,6 +7,7 @@ share is divided in one pass, and the shares that multiply the same input are gi
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,8 @@ class ProductStep:
     def __init__(self, layer: Linear, operator: Operator, rule: Rule, *, dead: bool, not_negative: bool) -> None:
         self.layer, self.operator, self.rule, self.dead = layer, operator, rule, dead
         self.not_negative = not_negative
+        self.rectified = False
+        """Whether z is to be what the ReLU that alone reads it makes of it; set by who knows."""
         self._derived: dict[Any, Any] = {}
         self._active = {sign: self._actives(not_negative=sign) for sign in (False, True)}
         either = [share for active in self._active.values() for share in active]
@@ -177,11 +180,14 @@ class ProductStep:
             from .device import lifted
 
             gammas = [gamma for _, gamma in kinds] if split else None
-            lifted(z_rows[first:last], [rows[first:last] for rows in outs.values()], list(biases.values()), gammas)
+            parts = [rows[first:last] for rows in outs.values()]
+            lifted(z_rows[first:last], parts, list(biases.values()), gammas, rectified=self.rectified)
 
         one_kernel = xp is not np and len(riding) <= 2 and all(b is None or b.ndim == 1 for b in biases.values())
         last_step = finish_there if one_kernel else finish
         operator.products(a, [m for m, _ in wanted], [out for _, out in wanted], memory, last_step)
+        if self.rectified and not one_kernel:
+            xp.maximum(z_rows, number(0, z), out=z_rows)
         return z, Ridden(not_negative, own)
 
     # --- back ---------------------------------------------------------------------------------------
@@ -217,12 +223,15 @@ class ProductStep:
         every = memory.array((len(rows), len(active) * outputs), R) if stacked else None
         s: dict[int, Array] = {}
         dealt = {}
+        signed = next((share for share in active if isinstance(share.portion, str)), None)
         for i, share in enumerate(active):
             if every is not None:
                 s[share.index] = every[:, i * outputs : (i + 1) * outputs]
             else:
                 s[share.index] = rows if flow.ours and len(active) == 1 else memory.array(rows.shape, R)
             deal = self._deal(share, a, z, ridden, x_of, memory)
+            if share is signed and namespace(R) is not np:
+                deal = dataclasses.replace(deal, neither=True)
             dealt[share.index] = deal.divide(rows, s[share.index], batch, books, memory)
         books.count()
         R_in: Array | None = None
@@ -250,8 +259,10 @@ class ProductStep:
         portions = [share.portion for share in active]
         if any(isinstance(portion, str) for portion in portions):  # both signs are there, and z = 0 has neither
             assert z is not None
+            if namespace(z) is not np:
+                return  # the first of the two books it as it divides
             signs = self.operator.rows(z, memory)
-            if namespace(signs) is not np or not signs.all():
+            if not signs.all():
                 lost = where(signs == 0, rows, rows.dtype.type(0))
                 books.unclaimed = books.unclaimed + totals_of(lost, len(flow.R), memory).sum
         elif left := 1 - sum(float(portion) for portion in portions):

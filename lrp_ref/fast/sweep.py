@@ -161,6 +161,8 @@ class Deal:
     one_sign: bool = False
     positive: bool = False
     """Whether z is positive wherever R is not 0, so that |z| is as good as z."""
+    neither: bool = False
+    """On a device: whether R where `sign_of` is 0 is booked here as unclaimed."""
 
     def divide(
         self, R: Array, s: Array | None, batch: int, books: Books, memory: Memory,
