@@ -32,6 +32,7 @@ CONVOLUTIONS = {
     "3x3 of 5 channels": ((7, 6), 5, 3, (3, 3), {"padding": 1}),
     "3x3 of more outputs": ((5, 9), 3, 16, (3, 3), {"padding": 1}),
     "3x3 of fewer outputs": ((6, 6), 16, 4, (3, 3), {"padding": 1}),
+    "3x3 of 17 channels": ((5, 6), 17, 4, (3, 3), {"padding": 1}),
     "without padding": ((6, 7), 8, 4, (3, 2), {}),
     "1x1": ((5, 4), 8, 12, (1, 1), {}),
     "1x1, stride 2": ((7, 6), 8, 4, (1, 1), {"stride": 2}),

@@ -32,6 +32,8 @@ TILE = 2**29
 """Bytes of a tile's columns at most, and at least one position: enough to fill a device, and little of its memory."""
 BLOCKS = 4096
 """Blocks of a kernel that sums, over all samples: a few for every multiprocessor."""
+_FEW = 64
+"""Bytes of a cell's channels below which threads write columns tap by tap."""
 _GRID = 65535
 """The most blocks along a grid's second axis."""
 _TYPES = {"int": np.int32, "unsigned": np.uint32, "long long": np.int64, "double": np.float64}
@@ -314,9 +316,10 @@ def _columns(
     groups, inputs = kernel.groups, kernel.inputs_a_group
     columns = memory.array((groups, rows, kernel.window.taps * inputs), x)
     together = _together(inputs, x, columns)
-    threads = groups * rows * inputs // together
+    by_tap = inputs * x.itemsize < _FEW
+    threads = groups * rows * (kernel.window.taps if by_tap else inputs // together)
     grid = (min(-(-threads // kernels.THREADS), 2**30), 1)
-    arguments = (x, columns, first // count, first % count, rows, groups, inputs // together, *geometry)
+    arguments = (x, columns, first // count, first % count, rows, groups, inputs // together, by_tap, *geometry)
     _launch("columns", grid, x, together > 1, arguments)
     return columns
 

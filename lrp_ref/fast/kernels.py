@@ -18,7 +18,7 @@ _WINDOW = ", ".join(f"int {name}" for name in _AXES)
 
 PARAMETERS = {
     "columns": "const P* x, P* out, long long image, unsigned place, unsigned count, int groups, int inputs, "
-    + _WINDOW,
+    "int by_tap, " + _WINDOW,
     "added_back": "const P* columns, P* out, unsigned images, int groups, int inputs, " + _WINDOW,
     "depthwise": "const P* x, const P* matrix, P* out, unsigned images, int channels, " + _WINDOW,
     "depthwise_back": "const P* s, const P* matrix, P* out, unsigned images, int channels, " + _WINDOW,
@@ -80,19 +80,22 @@ template <int N> __device__ inline Pack<N> nothing()
     return made;
 }
 
-/* The sum of the block's values, halved as often as it takes. */
-__device__ inline void summed_up(double value, double* into)
+/* The sums of the block's values, halved as often as it takes, each `apart` from the one before. */
+template <int K> __device__ inline void summed_up(const double (&values)[K], double* into, Big apart)
 {
-    __shared__ double partial[THREADS];
-    partial[threadIdx.x] = value;
+    __shared__ double partial[K][THREADS];
+    for (int k = 0; k < K; k++)
+        partial[k][threadIdx.x] = values[k];
     __syncthreads();
     for (unsigned half = THREADS / 2; half; half /= 2) {
         if (threadIdx.x < half)
-            partial[threadIdx.x] += partial[threadIdx.x + half];
+            for (int k = 0; k < K; k++)
+                partial[k][threadIdx.x] += partial[k][threadIdx.x + half];
         __syncthreads();
     }
     if (!threadIdx.x)
-        *into = partial[0];
+        for (int k = 0; k < K; k++)
+            into[k * apart] = partial[k][0];
     __syncthreads();
 }
 """
@@ -100,11 +103,29 @@ __device__ inline void summed_up(double value, double* into)
 _BODIES = {
     "columns": """
 /* out (groups, count, taps, inputs): the cells under each tap of `count` positions, the first of which is `place` of
-   `image`; 0 in the padding. x (images, cells, groups * inputs). */
+   `image`; 0 in the padding. x (images, cells, groups * inputs). With few inputs each tap has a thread of its own, so
+   that neighbours write next to each other (`by_tap`). */
 {
     const Window w = WINDOW;
     const unsigned places = (unsigned)p0 * p1 * p2, cells_a_row = (unsigned)groups * inputs;
     const Big cells = (Big)n0 * n1 * n2;
+    if (by_tap) {
+        const unsigned taps = (unsigned)k0 * k1 * k2;
+        const Big all = (Big)groups * count * taps;
+        for (Big i = (Big)blockIdx.x * blockDim.x + threadIdx.x; i < all; i += (Big)gridDim.x * blockDim.x) {
+            const unsigned tap = (unsigned)i % taps, rest = (unsigned)i / taps;
+            const unsigned group = rest / count, within = place + rest % count;
+            int at[3];
+            coordinates(within % places, w.p, at);
+            const unsigned j = tap / (unsigned)k2 % (unsigned)k1;
+            const Big source = cell(w, at, tap / ((unsigned)k1 * k2), j, tap % (unsigned)k2);
+            const P* from = x + ((image + within / places) * cells + source) * cells_a_row + group * inputs;
+            P* into = out + i * inputs;
+            for (int c = 0; c < inputs; c++)
+                into[c] = source < 0 ? nothing<N>() : from[c];
+        }
+        return;
+    }
     const Big total = (Big)groups * count * inputs;
     for (Big i = (Big)blockIdx.x * blockDim.x + threadIdx.x; i < total; i += (Big)gridDim.x * blockDim.x) {
         const unsigned c = (unsigned)i % (unsigned)inputs, rest = (unsigned)i / (unsigned)inputs;
@@ -287,15 +308,13 @@ _BODIES = {
         }
         double* into = sums + (Big)image * gridDim.x + blockIdx.x;
         const Big next = (Big)images * gridDim.x;
-        summed_up(by_e, into);
-        if (bias)
-            summed_up(by_bias, into + next);
-        if (given || epsilon == 0 || neither)
-            summed_up(unclaimed, into + 2 * next);
-        if (given || epsilon == 0)
-            summed_up(poles, into + 3 * next);
-        if (one_sign)
-            summed_up(empty, into + 4 * next);
+        if (given || epsilon == 0 || neither || one_sign) {
+            const double all[] = {by_e, by_bias, unclaimed, poles, empty};
+            summed_up(all, into, next);
+        } else { /* the others are 0 and not read */
+            const double two[] = {by_e, by_bias};
+            summed_up(two, into, next);
+        }
     }
 }
 """,
@@ -326,8 +345,8 @@ _BODIES = {
             }
         }
         double* into = sums + (Big)image * gridDim.x + blockIdx.x;
-        summed_up(sum, into);
-        summed_up(magnitude, into + (Big)images * gridDim.x);
+        const double both[] = {sum, magnitude};
+        summed_up(both, into, (Big)images * gridDim.x);
     }
 }
 """,
