@@ -140,7 +140,7 @@ def sums_agree(totals, R):
 
 @DTYPES
 @pytest.mark.parametrize("stacked", [False, True], ids=["rows together", "rows apart"])
-@pytest.mark.parametrize("channels", [1, 3, 8, 130])
+@pytest.mark.parametrize("channels", [1, 3, 8, pytest.param(130, marks=pytest.mark.full)])
 @pytest.mark.parametrize("cells", [1, 7, 90])
 def test_division(cupy, cells, channels, stacked, dtype):
     """Every portion, stabilizer and bias, with zeros of z and of z + e, in place and not."""
@@ -301,6 +301,7 @@ def decided(case, rule, dtype, kind, batch=3):
     return not ((abs(z) <= 64 * np.finfo(dtype).eps * most) & (most > 0)).any()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("rule", [lrp.Pass(), lrp.Gradient()], ids=repr)
 @pytest.mark.parametrize("kind", ["signed", "ties"])
 @pytest.mark.parametrize("id", CASES)
@@ -313,6 +314,7 @@ def test_what_passes_or_is_derived(cupy, id, kind, rule):
     check(R, plain, quick, 1e-14)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("id", ["dense", "conv2d-padding-per-axis"])
 def test_every_variant_on_dense_and_conv(cupy, id, name):
