@@ -22,6 +22,12 @@ from lrp_ref.fast.memory import Memory
 from lrp_ref.fast.sweep import Books, Deal
 from lrp_ref.layers import Conv, MaxPool
 
+
+def in_full(*values):
+    """Parameters of the long tier alone."""
+    return [pytest.param(each, marks=pytest.mark.full) for each in values]
+
+
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 SMALL_TILE = 2**12
 """Bytes of a tile that cuts even the smallest layers into several."""
@@ -87,7 +93,7 @@ def tile(request, monkeypatch):
 
 
 @DTYPES
-@pytest.mark.parametrize("channels_last", [False, True], ids=["as it comes", "channels last"])
+@pytest.mark.parametrize("channels_last", [False, *in_full(True)], ids=["as it comes", "channels last"])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolutions_of_several_weights(cupy, tile, name, channels_last, dtype):
     layer, a, _ = convolution(name, dtype)
@@ -107,10 +113,9 @@ def test_convolutions_of_several_weights(cupy, tile, name, channels_last, dtype)
         close(out, layer.linear(a, w), dtype)
 
 
-@pytest.mark.full
-@DTYPES
+@pytest.mark.parametrize("dtype", [np.float32, *in_full(np.float64)])
 @pytest.mark.parametrize("stacked", [1, 2])
-@pytest.mark.parametrize("form", ["alone", "times x", "plus more", "both"])
+@pytest.mark.parametrize("form", ["both", *in_full("alone", "times x", "plus more")])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_adjoints_of_convolutions(cupy, tile, name, form, stacked, dtype):
     layer, a, rng = convolution(name, dtype)
@@ -140,7 +145,7 @@ def sums_agree(totals, R):
 
 @DTYPES
 @pytest.mark.parametrize("stacked", [False, True], ids=["rows together", "rows apart"])
-@pytest.mark.parametrize("channels", [1, 3, 8, pytest.param(130, marks=pytest.mark.full)])
+@pytest.mark.parametrize("channels", [1, 3, 8, 130])
 @pytest.mark.parametrize("cells", [1, 7, 90])
 def test_division(cupy, cells, channels, stacked, dtype):
     """Every portion, stabilizer and bias, with zeros of z and of z + e, in place and not."""
@@ -301,9 +306,8 @@ def decided(case, rule, dtype, kind, batch=3):
     return not ((abs(z) <= 64 * np.finfo(dtype).eps * most) & (most > 0)).any()
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("rule", [lrp.Pass(), lrp.Gradient()], ids=repr)
-@pytest.mark.parametrize("kind", ["signed", "ties"])
+@pytest.mark.parametrize("kind", ["ties", *in_full("signed")])
 @pytest.mark.parametrize("id", CASES)
 def test_what_passes_or_is_derived(cupy, id, kind, rule):
     case = CASES[id]
@@ -314,13 +318,15 @@ def test_what_passes_or_is_derived(cupy, id, kind, rule):
     check(R, plain, quick, 1e-14)
 
 
-@pytest.mark.full
+@pytest.mark.parametrize("share", [3, *in_full(1)], ids=["a third", "all"])
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("id", ["dense", "conv2d-padding-per-axis"])
-def test_every_variant_on_dense_and_conv(cupy, id, name):
-    case = CASES[id]
+def test_every_variant_on_dense_and_conv(cupy, id, name, share):
+    case, turn = CASES[id], list(RULES).index(name)
     for i, bias in enumerate(BIASES):
         for k, (epsilon, stabilizer) in enumerate(STABILIZED):
+            if (i + k + turn) % share:
+                continue
             rule = dataclasses.replace(rule_for(name, case), bias=bias, epsilon=epsilon, stabilizer=stabilizer)
             R, plain, quick = both(cupy, case, rule, np.float64, ("signed", "positive", "ties")[(i + k) % 3])
             assert quick.engine["layer"] == ("plain" if bias == "spread" else "fused")
