@@ -437,3 +437,26 @@ def test_the_end_of_a_product(cupy, channels, ridden, dtype):
             want = want if b is None else want + b
             want = np.maximum(want, 0) if rectified and not i else want
             assert abs(got.get() - want).max() <= 8 * np.finfo(dtype).eps * max(1, abs(want).max())
+
+
+@DTYPES
+@pytest.mark.parametrize("numbers", [1, 4, 7, 3000])
+@pytest.mark.parametrize("form", ["0", "epsilon", "given"])
+def test_a_sum_of_two(cupy, form, numbers, dtype):
+    """With poles where e is 0 or given."""
+    rng = np.random.default_rng(numbers)
+    R, z, a, b, e = rng.integers(-3, 4, (5, 3, numbers)).astype(dtype)
+    on = [cupy.asarray(each) for each in (R, z, a, b, e)]
+    outs = [cupy.empty(R.shape, dtype) for _ in range(2)]
+    epsilon, books = 0.5 if form == "epsilon" else 0.0, Books(3, cupy)
+    deal = Deal(on[1], epsilon, on[4] if form == "given" else None)
+    totals = device.shared(deal, on[0], on[2:4], outs, 3, books)
+    by = e if form == "given" else np.where(z < 0, -dtype(epsilon), dtype(epsilon))
+    pole = z + by == 0
+    s = np.where(pole, dtype(0), R / np.where(pole, dtype(1), z + by))
+    for part, out, found in zip((a, b), outs, totals, strict=True):
+        close(out, part * s, dtype)
+        sums_agree(found, to_host(out))
+    close(books.stabilizer, (s.astype(float) * by).sum(axis=1), dtype, 10)
+    np.testing.assert_array_equal(to_host(books.unclaimed), np.where(pole, R, 0).sum(axis=1))
+    np.testing.assert_array_equal(to_host(books.poles), (pole & (R != 0)).sum(axis=1))

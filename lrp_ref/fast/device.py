@@ -396,6 +396,27 @@ def lifted(
     _launch("lift", _grid(1, z.size // together, 2**16), z, together > 1, (*arguments, *raised))
 
 
+def shared(
+    deal: Deal, R: Array, parts: Sequence[Array], outs: Sequence[Array], batch: int, books: Books
+) -> list[Totals]:
+    """The two parts of a sum times s = R / (z + e), and their totals; s is kept nowhere. All are contiguous rows."""
+    xp = namespace(R)
+    if not R.size:
+        return [nothing(batch, xp) for _ in parts]
+    numbers = R.size // batch
+    pointers = (R, deal.own, deal.e, *parts, *outs)
+    together = _together(numbers, *pointers)
+    _counted(numbers // together)
+    grid = _grid(batch, numbers // together, BLOCKS)
+    sums = xp.empty((7, batch, grid[0]))
+    _launch("shared", grid, R, together > 1, (*pointers, sums, batch, numbers // together, deal.epsilon))
+    found = sums.sum(axis=2)
+    books.stabilizer = found[0]
+    if deal.e is not None or not deal.epsilon:
+        books.unclaimed, books.poles = found[1], found[2].astype(int)
+    return [Totals.found(found[3], found[4]), Totals.found(found[5], found[6])]
+
+
 def _counted(numbers: int) -> None:
     if numbers >= 2**31:
         raise MemoryError(f"a sample of {numbers} numbers is more than a kernel counts: make the input smaller")

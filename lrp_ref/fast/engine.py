@@ -297,11 +297,14 @@ class Summing:
         e = others[-1] if len(others) > len(inputs) else None
         deal = Deal(z, 0.0 if e is not None else float(self.rule.epsilon), e)
         if namespace(R) is not np:
-            from .device import finished
+            from .device import finished, shared
 
-            s = memory.array(R.shape, R)
-            deal.divide(R, s, batch, books, memory)
-            found = [finished(s, a, None, batch, out) for a, out in zip(inputs, out_rows, strict=True)]
+            if len(inputs) == 2:
+                found = shared(deal, R, inputs, out_rows, batch, books)
+            else:
+                s = memory.array(R.shape, R)
+                deal.divide(R, s, batch, books, memory)
+                found = [finished(s, a, None, batch, out) for a, out in zip(inputs, out_rows, strict=True)]
             return (
                 [Flow(out, t.sum, t.magnitude, ours=True) for out, t in zip(outs, found, strict=True)],
                 books,

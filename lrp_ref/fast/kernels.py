@@ -25,6 +25,8 @@ PARAMETERS = {
     "divide": "const P* R, const P* own, const P* given, const P* sign_of, const P* bias, P* s, unsigned char* marks, "
     "double* sums, unsigned images, unsigned numbers, unsigned channels, unsigned apart, int bias_map, int sign, "
     "int neither, int one_sign, double portion, double epsilon",
+    "shared": "const P* R, const P* own, const P* given, const P* a, const P* b, P* of_a, P* of_b, double* sums, "
+    "unsigned images, unsigned numbers, double epsilon",
     "finish": "const P* from, const P* x, const P* more, P* out, double* sums, unsigned images, unsigned numbers",
     "lift": "P* z, P* one, P* other, const P* bias, const P* bias_one, const P* bias_other, unsigned total, "
     "unsigned channels, int parts, int rectified, double gamma_one, double gamma_other",
@@ -315,6 +317,43 @@ _BODIES = {
             const double two[] = {by_e, by_bias};
             summed_up(two, into, next);
         }
+    }
+}
+""",
+    "shared": """
+/* A sum of two: s = R / (own + e) as in divide, of_a = a s and of_b = b s; all (images, numbers), and of_a may be R.
+   sums (7, images, blocks): s e, what divided by 0, how often that was; of_a and of_b with their magnitudes. */
+{
+    const T eps = (T)epsilon;
+    for (unsigned image = blockIdx.y; image < images; image += gridDim.y) {
+        const Big start = (Big)image * numbers;
+        double all[7] = {0, 0, 0, 0, 0, 0, 0};
+        for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < numbers; i += gridDim.x * blockDim.x) {
+            const P came = R[start + i], z = own[start + i];
+            P one = a[start + i], other = b[start + i], e = nothing<N>();
+            if (given)
+                e = given[start + i];
+            for (int v = 0; v < N; v++) {
+                const T by = given ? e.of[v] : (z.of[v] < 0 ? -eps : eps);
+                const T d = z.of[v] + by;
+                T quotient = 0;
+                if (d == 0) {
+                    all[1] += (double)came.of[v];
+                    all[2] += came.of[v] != 0;
+                } else
+                    quotient = came.of[v] / d;
+                all[0] += (double)quotient * (double)by;
+                one.of[v] *= quotient;
+                other.of[v] *= quotient;
+                all[3] += (double)one.of[v];
+                all[4] += one.of[v] < 0 ? -(double)one.of[v] : (double)one.of[v];
+                all[5] += (double)other.of[v];
+                all[6] += other.of[v] < 0 ? -(double)other.of[v] : (double)other.of[v];
+            }
+            of_a[start + i] = one;
+            of_b[start + i] = other;
+        }
+        summed_up(all, sums + (Big)image * gridDim.x + blockIdx.x, (Big)images * gridDim.x);
     }
 }
 """,
