@@ -411,9 +411,9 @@ def shared(
     sums = xp.empty((7, batch, grid[0]))
     _launch("shared", grid, R, together > 1, (*pointers, sums, batch, numbers // together, deal.epsilon))
     found = sums.sum(axis=2)
-    books.stabilizer = found[0]
+    books.book(stabilizer=found[0])
     if deal.e is not None or not deal.epsilon:
-        books.unclaimed, books.poles = found[1], found[2].astype(int)
+        books.book(unclaimed=found[1], poles=found[2].astype(int))
     return [Totals.found(found[3], found[4]), Totals.found(found[5], found[6])]
 
 
@@ -455,15 +455,15 @@ def divided(deal: Deal, R: Array, s: Array, batch: int, books: Books, memory: Me
     _launch("divide", grid, R, together > 1, arguments)
     found = sums.sum(axis=2)
     if poles or deal.epsilon:
-        books.stabilizer = books.stabilizer + found[0]
+        books.book(stabilizer=found[0])
     if bias is not None:
-        books.bias = books.bias + found[1]
+        books.book(bias=found[1])
     if poles or deal.neither:
-        books.unclaimed = books.unclaimed + found[2]
+        books.book(unclaimed=found[2])
     if poles:
-        books.poles = books.poles + found[3].astype(int)
+        books.book(poles=found[3].astype(int))
     if deal.one_sign:
-        books.empty = books.empty + found[4].astype(int)
+        books.book(empty=found[4].astype(int))
     return True
 
 

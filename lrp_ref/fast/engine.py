@@ -619,9 +619,11 @@ def _entry(node: Node, came: Flow, flow: Flow, sent: Sequence[Flow], books: Book
     amounts: dict[str, Any] = {}
     for source, part in zip(node.inputs, sent, strict=True):
         amounts[source] = amounts[source] + part.sum if source in amounts else part.sum
+    unedited = came is flow and bool(books.none)
+    edited = books.none[0] if unedited else came.sum - flow.sum
     return Entry(
         node=node.name, kind=node.kind, came=came.sum, sent=amounts, bias=books.bias, stabilizer=books.stabilizer,
-        unclaimed=books.unclaimed, edited=came.sum - flow.sum, magnitude_out=flow.magnitude,
+        unclaimed=books.unclaimed, edited=edited, magnitude_out=flow.magnitude,
         magnitude_in=sum((part.magnitude for part in sent[1:]), start=sent[0].magnitude), poles=books.poles,
         empty=books.empty,
     )  # fmt: skip

@@ -120,14 +120,27 @@ class Books:
     """What stays of one node's relevance, as a sum a sample, while its shares are dealt out."""
 
     def __init__(self, batch: int, xp: Any = np) -> None:
-        self.bias, self.stabilizer, self.unclaimed = xp.zeros(batch), xp.zeros(batch), xp.zeros(batch)
-        self.poles, self.empty = xp.zeros(batch, dtype=int), xp.zeros(batch, dtype=int)
+        self.none: tuple[Array, ...] = ()
+        """On a device the zeros that an account holds before anything is booked there."""
+        if xp is np:
+            self.bias, self.stabilizer, self.unclaimed = np.zeros(batch), np.zeros(batch), np.zeros(batch)
+            self.poles, self.empty = np.zeros(batch, dtype=int), np.zeros(batch, dtype=int)
+        else:  # nothing is added to in place there, and each array is a launch
+            self.bias = self.stabilizer = self.unclaimed = xp.zeros(batch)
+            self.poles = self.empty = self.bias.view(int)
+            self.none = (self.bias, self.poles)
         self.shares = 1
         """How many shares may find the same output."""
         self.marks: Array | None = None
         """On a device, what was counted of each output."""
         self._poles: Array | None = None
         self._empty: Array | None = None
+
+    def book(self, **amounts: Array) -> None:
+        """Add to accounts, on a device."""
+        for name, amount in amounts.items():
+            before = getattr(self, name)
+            setattr(self, name, amount if any(before is none for none in self.none) else before + amount)
 
     def mark(self, found: Literal["_poles", "_empty"], flags: Array, R: Array, first: int) -> None:
         """Outputs that two shares find are counted once, in rows that are made where there are any."""
