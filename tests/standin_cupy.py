@@ -321,18 +321,11 @@ class ndarray:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         place, advanced = index(key)
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and value.ndim:
+            raise ValueError("a host array is not written into a device array: make it one with asarray")
+        if advanced and not isinstance(value, ndarray):  # else a number goes with the kernel
             COUNTS.uploads["value"] += 1
-            target = self._host[place]
-            if value.shape != self.shape or target.shape != self.shape or value.dtype != self.dtype:
-                raise ValueError(
-                    "a host array is written to the whole of an array of its shape and dtype, or not at all"
-                )
-            self._host[place] = value
-        else:
-            if advanced and not isinstance(value, ndarray):  # else a number goes with the kernel
-                COUNTS.uploads["value"] += 1
-            self._host[place] = operand(value)
+        self._host[place] = operand(value)
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> Any:
         COUNTS.sync("get")

@@ -146,6 +146,8 @@ def test_a_network_of_every_kind_of_block(preset, dtype):
 def test_the_networks_of_the_benchmark(name, preset, dtype, monkeypatch):
     import torch
 
+    pytest.importorskip("zennit")  # which the module of networks has peers from
+
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
     import bench_networks
 

@@ -81,7 +81,7 @@ SEEDED = {  # what: (lines on xp and x of two rows of three, what the stand-in s
     "print": ("str(x)\nreturn x", "counted", False),
     "host index": ("return x[:, np.array([0, 2])]", "counted", True),
     "list index": ("return x[:, [0, 2]]", "counted", False),
-    "written": ("x = x.copy()\nx[...] = np.ones((2, 3), x.dtype)\nreturn x", "counted", True),
+    "written": ("x = x.copy()\nx[...] = np.ones((2, 3), x.dtype)\nreturn x", "refused", True),
     "a row written": ("x = x.copy()\nx[0] = np.ones(3, x.dtype)\nreturn x", "refused", True),
     "asarray of the host": ("return x + xp.asarray([1.0, 2.0, 3.0], dtype=x.dtype)", "counted", False),
     # what is right
