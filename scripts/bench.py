@@ -199,7 +199,7 @@ def measure(network: str, labels: Sequence[str], rounds: int, size: int) -> dict
                 f"{network}: {label} is {common.deviation(result, ours.relevance)['max']:.0e} off ours"
             )
     first.clear()
-    found["seconds"] = common.interleaved(calls, rounds)
+    found["seconds"] = common.interleaved(calls, rounds, awake=True)
     return found
 
 

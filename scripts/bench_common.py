@@ -36,10 +36,12 @@ Seconds = dict[str, list[float]]
 # --- timing ---------------------------------------------------------------------------------------------------------
 
 
-def interleaved(calls: Mapping[str, Call], rounds: int, pause: float = PAUSE) -> Seconds:
+def interleaved(calls: Mapping[str, Call], rounds: int, pause: float = PAUSE, *, awake: bool = False) -> Seconds:
     """The seconds of each call, by name: in every round each runs once, after a pause. The caller has warmed them up.
 
-    The collector is off while a call runs.
+    The pause lets the threads of the peer before it come to rest. With `awake` each runs once more before the run that
+    is timed, which wakes its own: a virtual machine takes tens of milliseconds for that. The collector is off while a
+    call runs.
     """
     seconds: Seconds = {name: [] for name in calls}
     for _ in range(rounds):
@@ -47,6 +49,7 @@ def interleaved(calls: Mapping[str, Call], rounds: int, pause: float = PAUSE) ->
             gc.collect()
             time.sleep(pause)
             gc.disable()
+            result = call() if awake else None
             start = time.perf_counter()
             result = call()
             seconds[name].append(time.perf_counter() - start)
