@@ -138,9 +138,9 @@ def explain(
     graph = composite.prepare(graph.like(values))
     rules = composite.assign(graph)
     activations = graph.forward(values)
-    masks = _checked_edit(graph, edit or {}, activations)
+    masks = checked_edit(graph, edit or {}, activations)
 
-    targets = _targets(graph, activations, target)
+    targets = targets_of(graph, activations, target)
     start = {name: goal.start(activations[name]) for name, goal in targets.items()}
     outputs = {name: activations[name] for name in graph.outputs}
     relevance = dict(start)
@@ -150,10 +150,10 @@ def explain(
             continue  # no output depends on it
         inputs = [activations[source] for source in node.inputs]
         came = relevance[node.name]
-        R = relevance[node.name] = _masked(came, masks, node.name)
+        R = relevance[node.name] = masked(came, masks, node.name)
         try:
             if strict:
-                _refuse_poles(rules[node.name], node, inputs, R)
+                refuse_poles(rules[node.name], node, inputs, R)
             R_in, absorbed = rules[node.name].back(node.layer, inputs, R)
         except LrpError as error:
             raise type(error)(f'node "{node.name}" ({node.kind}): {error}') from error
@@ -166,13 +166,13 @@ def explain(
     edited = {}
     for name in graph.inputs:
         came = relevance.get(name, values[name] * 0)
-        relevance[name] = _masked(came, masks, name)
+        relevance[name] = masked(came, masks, name)
         if name in masks:
             edited[name] = sample_sums(came - relevance[name])
     kept = graph.inputs if keep == "input" else [*graph.inputs, *(node.name for node in graph.nodes)]
     return Explanation(
-        relevance=_one_or_all({name: relevance[name] for name in graph.inputs}),
-        output=_one_or_all(outputs),
+        relevance=one_or_all({name: relevance[name] for name in graph.inputs}),
+        output=one_or_all(outputs),
         rules=rules,
         ledger=Ledger(
             entries,
@@ -218,7 +218,7 @@ def _quick(values: Mapping[str, Array]) -> bool:
     return find_spec("lrp_ref.fast") is not None and first.dtype.char in "fd"
 
 
-def _targets(graph: Graph, activations: Mapping[str, Array], target: Any) -> dict[str, Target]:
+def targets_of(graph: Graph, activations: Mapping[str, Array], target: Any) -> dict[str, Target]:
     """The target of each output that has one, the greatest logit as that of its class."""
     if len(graph.outputs) == 1 and not isinstance(target, Mapping):
         target = {graph.outputs[0]: target}
@@ -236,7 +236,7 @@ def _targets(graph: Graph, activations: Mapping[str, Array], target: Any) -> dic
     return goals
 
 
-def _checked_edit(graph: Graph, edit: Mapping[str, Array], activations: Mapping[str, Array]) -> dict[str, Array]:
+def checked_edit(graph: Graph, edit: Mapping[str, Array], activations: Mapping[str, Array]) -> dict[str, Array]:
     """The masks in the arithmetic of the activations, each fitting the relevance that it multiplies."""
     masks = {}
     for given, mask in edit.items():
@@ -251,15 +251,17 @@ def _checked_edit(graph: Graph, edit: Mapping[str, Array], activations: Mapping[
     return masks
 
 
-def _masked(R: Array, edit: Mapping[str, Array], name: str) -> Array:
+def masked(R: Array, edit: Mapping[str, Array], name: str) -> Array:
+    """R times the mask of the node or input named, if it has one."""
     return R * edit[name] if name in edit else R
 
 
-def _one_or_all(arrays: Mapping[str, Array]) -> Arrays:
+def one_or_all(arrays: Mapping[str, Array]) -> Arrays:
+    """The only array, or all by name."""
     return next(iter(arrays.values())) if len(arrays) == 1 else dict(arrays)
 
 
-def _refuse_poles(rule: Rule, node: Node, inputs: list[Array], R: Array) -> None:
+def refuse_poles(rule: Rule, node: Node, inputs: list[Array], R: Array) -> None:
     """Raise Pole for the first output of the node whose denominator is 0 although it has relevance to deal out."""
     if not rule.shares():
         return  # nothing is divided

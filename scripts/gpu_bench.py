@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -335,14 +336,22 @@ def main() -> None:
         print(text)
         return
     os.environ.pop("CUPY_TF32", None)
-    if given.rehearse:
-        sys.path.insert(0, str(ROOT / "tests"))
-        import pytest
-        import small_cupy
+    with stand_in() if given.rehearse else nullcontext():
+        measured(given)
 
-        cupy: Any = small_cupy.install(pytest.MonkeyPatch())
-    else:
-        import cupy
+
+def stand_in() -> AbstractContextManager[Any]:
+    """CuPy's, whose kernels run on the host."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import kernel_emulation
+    import standin_cupy
+
+    return standin_cupy.installed({"cupy.RawModule": kernel_emulation.RawModule})
+
+
+def measured(given: argparse.Namespace) -> None:
+    """One part, and its JSON."""
+    import cupy
 
     def save(found: dict[str, Any]) -> None:
         path = given.folder / f"{given.name or given.part}.json"

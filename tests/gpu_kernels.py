@@ -97,7 +97,7 @@ def tile(request, monkeypatch):
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolutions_of_several_weights(cupy, tile, name, channels_last, dtype):
     layer, a, _ = convolution(name, dtype)
-    found, memory = operators.operator(layer, device=True), Memory()
+    found, memory = operators.operator(layer), Memory()
     x = cupy.asarray(a)
     if channels_last:
         x = cupy.ascontiguousarray(device.channels_last(x))
@@ -119,7 +119,7 @@ def test_convolutions_of_several_weights(cupy, tile, name, channels_last, dtype)
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_adjoints_of_convolutions(cupy, tile, name, form, stacked, dtype):
     layer, a, rng = convolution(name, dtype)
-    found, memory = operators.operator(layer, device=True), Memory()
+    found, memory = operators.operator(layer), Memory()
     if stacked > 1 and not found.stacks:
         pytest.skip("the shares of grouped convolutions come one by one")
     weights = [layer.weight, abs(layer.weight)][:stacked]

@@ -110,6 +110,7 @@ BELOW = {  # module: what it may import of the package, besides errors, files, t
     "canonize": {"arrays", "graph", "layers"},
     "presets": {"canonize", "composites", "layers", "propagate", "rules", "stabilize"},
     "targets": {"arrays", "graph", "layers"},
+    "signs": {"graph", "layers"},
     "explain": {"arrays", "audit", "composites", "fast", "graph", "layers", "ledger", "propagate", "targets", "store"},
     "fast": {
         "arrays",
@@ -120,6 +121,7 @@ BELOW = {  # module: what it may import of the package, besides errors, files, t
         "ledger",
         "propagate",
         "rules",
+        "signs",
         "stabilize",
     },
     "store": {"arrays", "composites", "explain", "ledger", "propagate", "rules", "stabilize"},
@@ -127,7 +129,7 @@ BELOW = {  # module: what it may import of the package, besides errors, files, t
     "loaders": {"arrays", "canonize", "graph", "layers"},
     "data": {"graph", "layers"},
     "show": {"arrays"},
-    "theory": {"arrays", "explain", "graph", "layers", "propagate", "rules", "targets"},
+    "theory": {"arrays", "explain", "graph", "layers", "propagate", "rules", "signs", "targets"},
 }
 INSIDE_FUNCTIONS = {("explain", "fast"), ("explain", "store"), ("io", "loaders")}
 

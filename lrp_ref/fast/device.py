@@ -17,12 +17,10 @@ import numpy as np
 
 from ..arrays import Array, namespace
 from ..layers import MaxPool
-from ..layers.base import Shape
 from ..layers.window import Window
-from ..values import value
 from . import kernels
-from .conv import Finish, Kernel
-from .memory import Memory, channels_first, channels_last
+from .conv import Kernel
+from .memory import Memory, channels_first, channels_last, contiguous
 from .sweep import Books, Totals
 
 if TYPE_CHECKING:
@@ -37,11 +35,6 @@ _FEW = 64
 _GRID = 65535
 """The most blocks along a grid's second axis."""
 _TYPES = {"int": np.int32, "unsigned": np.uint32, "long long": np.int64, "double": np.float64}
-
-
-def on_device(a: Array) -> bool:
-    """Whether the kernels here are for `a`."""
-    return namespace(a) is not np
 
 
 def computed(a: Array) -> str:
@@ -118,155 +111,7 @@ def _per_image(
         _launch(name, grid, like, together > 1, (*pointers, images, channels // together, *rest))
 
 
-def contiguous(a: Array, memory: Memory) -> Array:
-    """`a`, or a copy in C order."""
-    if a.flags.c_contiguous:
-        return a
-    copy = memory.array(a.shape, a)
-    copy[...] = a
-    return copy
-
-
-def rows(a: Array, memory: Memory) -> Array:
-    """(batch, channels, *size) as (batch * cells, channels): a view where it lies so, else a copy."""
-    last = contiguous(channels_last(a), memory)
-    return last.reshape(-1, last.shape[-1]) if a.ndim > 1 else last.reshape(-1, 1)
-
-
-# --- convolutions and dense layers ----------------------------------------------------------------------------------
-
-
-@value
-class DeviceConv:
-    """See operators.Operator: convolutions with their channels last."""
-
-    kernel: Kernel
-
-    @property
-    def stacks(self) -> bool:
-        """Where there is one group."""
-        return self.kernel.groups == 1
-
-    def output(self, shape: Shape) -> Shape:
-        """(batch, outputs, *positions)."""
-        return (shape[0], self.kernel.outputs, *self.kernel.window.positions(shape[2:]))
-
-    def matrix(self, w: Array) -> Array:
-        """See Kernel.matrix."""
-        return self.kernel.matrix(w)
-
-    def _flips(self, outputs: int) -> bool:
-        """Whether the adjoint of so many outputs is a convolution: the columns of s then take no more memory than those
-        that would be added back.
-        """
-        kernel = self.kernel
-        return kernel.flipped and not kernel.pointwise and not kernel.depthwise and outputs <= kernel.channels
-
-    def transposed(self, ws: Sequence[Array]) -> Array:
-        """Flipped where the adjoint is a convolution, else as `products` takes them, side by side."""
-        kernel = self.kernel
-        if self._flips(len(ws) * kernel.outputs):
-            parts = [kernel.flipped_matrix(w) for w in ws]
-            if len(parts) == 1:
-                return parts[0]
-            by_tap = [part.reshape(kernel.window.taps, -1, part.shape[-1]) for part in parts]
-            return namespace(ws[0]).concatenate(by_tap, axis=1).reshape(1, -1, parts[0].shape[-1])
-        if len(ws) == 1:
-            return kernel.matrix(ws[0])
-        return namespace(ws[0]).concatenate([kernel.matrix(w) for w in ws], axis=2)
-
-    def products(
-        self, x: Array, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory, finish: Finish | None
-    ) -> None:
-        """In tiles; `finish` gets all rows at once, for no cache of a device holds a tile."""
-        products(contiguous(channels_last(x), memory), self.kernel, matrices, outs, memory)
-        if finish and len(outs[0]):
-            finish(0, len(outs[0]))
-
-    def rows(self, a: Array, memory: Memory) -> Array:
-        """(batch * positions, channels)."""
-        return rows(a, memory)
-
-    def empty(self, shape: Shape, like: Array, memory: Memory) -> Array:
-        """Channels last in memory."""
-        return memory.empty_channels_last(shape, like)
-
-    def adjoint(
-        self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None
-    ) -> tuple[Array, Totals]:
-        """As a convolution, or added back."""
-        kernel, xp, (batch, channels, *size) = self.kernel, namespace(s), shape
-        positions = kernel.window.positions(size)
-        out = memory.array((batch, *size, channels), s)
-        out_rows = out.reshape(-1, channels)
-        if kernel.pointwise:
-            xp.dot(s, matrix[0].T, out=out_rows)
-        elif kernel.depthwise:
-            pointers = (s, matrix, out)
-            numbers = math.prod(size) * channels
-            _per_image(
-                "depthwise_back", batch, numbers, channels, s, pointers, *_geometry(kernel.window, size, positions)
-            )
-        elif self._flips(s.shape[1]):
-            whole = Kernel(kernel.window, kernel.groups, kernel.channels, s.shape[1]).flips(tuple(size), positions)
-            assert whole is not None
-            products(s.reshape(batch, *positions, -1), whole, [matrix], [out_rows], memory)
-        else:
-            added_back(s, kernel, matrix, out, memory)
-        found = finished(
-            out_rows, None if x is None else rows(x, memory), None if more is None else rows(more, memory), batch
-        )
-        return channels_first(out), found
-
-
-@value
-class DeviceDense:
-    """See operators.Operator: one product, (batch, ..., inputs) @ (inputs, outputs)."""
-
-    inputs: int
-    outputs: int
-    stacks = False
-
-    def output(self, shape: Shape) -> Shape:
-        """(batch, ..., outputs)."""
-        return (*shape[:-1], self.outputs)
-
-    def matrix(self, w: Array) -> Array:
-        """Itself."""
-        return w
-
-    def transposed(self, ws: Sequence[Array]) -> Array:
-        """Itself: `adjoint` reads it the other way."""
-        (w,) = ws
-        return w
-
-    def products(
-        self, x: Array, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory, finish: Finish | None
-    ) -> None:
-        """One product a matrix."""
-        xp, x_rows = namespace(x), self.rows(x, memory)
-        for matrix, out in zip(matrices, outs, strict=True):
-            xp.dot(x_rows, matrix, out=out)
-        if finish and len(outs[0]):
-            finish(0, len(outs[0]))
-
-    def rows(self, a: Array, memory: Memory) -> Array:
-        """(batch * ..., inputs or outputs)."""
-        return contiguous(a, memory).reshape(-1, a.shape[-1])
-
-    def empty(self, shape: Shape, like: Array, memory: Memory) -> Array:
-        """In the usual order."""
-        return memory.array(shape, like)
-
-    def adjoint(
-        self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None
-    ) -> tuple[Array, Totals]:
-        """One product."""
-        R_in = memory.array(shape, s)
-        out = R_in.reshape(-1, self.inputs)
-        namespace(s).dot(s, matrix.T, out=out)
-        x_rows, more_rows = (None if a is None else self.rows(a, memory) for a in (x, more))
-        return R_in, finished(out, x_rows, more_rows, shape[0])
+# --- convolutions ----------------------------------------------------------------------------------------------------
 
 
 def _tiles(count: int, most: int) -> Iterator[tuple[int, int]]:
@@ -331,9 +176,15 @@ def added_back(s: Array, kernel: Kernel, matrix: Array, out: Array, memory: Memo
     """
     xp, (batch, *size, channels) = namespace(s), out.shape
     positions = kernel.window.positions(size)
+    geometry = _geometry(kernel.window, size, positions)
+    if kernel.pointwise:
+        xp.dot(s, matrix[0].T, out=out.reshape(-1, channels))
+        return
+    if kernel.depthwise:
+        _per_image("depthwise_back", batch, math.prod(size) * channels, channels, s, (s, matrix, out), *geometry)
+        return
     count, groups, inputs = math.prod(positions), kernel.groups, kernel.inputs_a_group
     depth = kernel.window.taps * inputs
-    geometry = _geometry(kernel.window, size, positions)
     most = TILE // max(1, count * groups * depth * s.itemsize)
     for first, last in _tiles(batch, most):
         of_tile = s[first * count : last * count]

@@ -1,4 +1,4 @@
-"""Arrays in memory that is used again: what a call needs is allocated once, and kept for the next one."""
+"""Arrays in memory that is used again: what a call needs is allocated once. And the orders in which they lie there."""
 
 from __future__ import annotations
 
@@ -65,3 +65,38 @@ def channels_first(a: Array) -> Array:
 def channels_last(a: Array) -> Array:
     """(batch, channels, *size) seen as (batch, *size, channels)."""
     return a.transpose(0, *range(2, a.ndim), 1) if a.ndim > 2 else a
+
+
+def lies_channels_last(a: Array) -> bool:
+    """Whether (batch, channels, *size) has its channels next to each other in memory."""
+    return a.ndim > 2 and bool(channels_last(a).flags.c_contiguous)
+
+
+def contiguous(a: Array, memory: Memory) -> Array:
+    """`a`, or a copy in C order."""
+    if a.flags.c_contiguous:
+        return a
+    copy = memory.array(a.shape, a)
+    copy[...] = a
+    return copy
+
+
+def empty(shape: Sequence[int], like: Array, memory: Memory) -> Array:
+    """An empty array of `shape`, with channels last in memory where `like` has them so."""
+    return memory.empty_channels_last(shape, like) if lies_channels_last(like) else memory.array(shape, like)
+
+
+def same_order(arrays: Sequence[Array]) -> list[Array]:
+    """Arrays of one shape seen in the order in which the first lies in memory."""
+    return [channels_last(a) for a in arrays] if lies_channels_last(arrays[0]) else list(arrays)
+
+
+def same_rows(arrays: Sequence[Array], memory: Memory) -> list[Array]:
+    """The same as rows of numbers: views, or copies of those that lie otherwise."""
+    ordered = [contiguous(a, memory) for a in same_order(arrays)]
+    return [a.reshape(-1, a.shape[-1]) if a.ndim > 1 else a.reshape(-1, 1) for a in ordered]
+
+
+def on_device(a: Array) -> bool:
+    """Whether `a` is CuPy's."""
+    return namespace(a) is not np

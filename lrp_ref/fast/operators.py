@@ -1,20 +1,20 @@
-"""Convolution and dense layer as the fused step wants them: several weights for one input, results in rows."""
+"""Convolution and dense layer as the fused step wants them: several weights for one input, results in rows.
+
+On the host what follows a product is done block by block, while the block is in the cache; on a device to all of it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-
-from ..arrays import Array
+from ..arrays import Array, namespace
 from ..layers import Conv, Dense
 from ..layers.base import Linear, Shape
 from ..values import value
 from .conv import Finish, Kernel, added_back, added_back_by_planes, products
-from .memory import Memory, channels_last
+from .memory import Memory, channels_first, channels_last, contiguous, on_device
 from .sweep import Totals, spans, totals_of
 
 FEW = 4
@@ -62,14 +62,8 @@ class Operator(Protocol):
         ...
 
 
-def operator(layer: Linear, *, device: bool = False) -> Operator | None:
-    """The layer's operator, for numpy's arrays or those on a device; None for a layer that has none."""
-    if device:
-        from .device import DeviceConv, DeviceDense
-
-        if type(layer) is Conv:
-            return DeviceConv(Kernel.of(layer))
-        return DeviceDense(*layer.weight.shape) if type(layer) is Dense else None
+def operator(layer: Linear) -> Operator | None:
+    """The layer's operator; None for a layer that has none."""
     if type(layer) is Conv:
         return ConvOperator(Kernel.of(layer))
     return DenseOperator(*layer.weight.shape) if type(layer) is Dense else None
@@ -77,7 +71,7 @@ def operator(layer: Linear, *, device: bool = False) -> Operator | None:
 
 @value
 class ConvOperator:
-    """Arrays with their channels last; an adjoint into few channels goes by planes."""
+    """Arrays with their channels last; on the host an adjoint into few channels goes by planes."""
 
     kernel: Kernel
 
@@ -90,60 +84,88 @@ class ConvOperator:
         """(batch, outputs, *positions)."""
         return (shape[0], self.kernel.outputs, *self.kernel.window.positions(shape[2:]))
 
-    def matrix(self, w: Array) -> Array:
-        """See Kernel.matrix."""
-        return self.kernel.matrix(w)
-
-    @property
-    def _by_planes(self) -> bool:
-        return self.kernel.groups == 1 and self.kernel.channels <= FEW
-
-    def transposed(self, ws: Sequence[Array]) -> Array:
-        """Flipped where the adjoint is a convolution, else as `products` takes them, side by side."""
-        if self.kernel.flipped and not self._by_planes:
-            return _stacked([self.kernel.flipped_matrix(w) for w in ws], self.kernel.window.taps)
-        return np.concatenate([self.kernel.matrix(w) for w in ws], axis=2) if len(ws) > 1 else self.matrix(ws[0])
-
-    def products(
-        self, x: Array, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory, finish: Finish | None
-    ) -> None:
-        """In tiles."""
-        products(_last(x, memory), self.kernel, matrices, outs, memory, finish)
-
     def rows(self, a: Array, memory: Memory) -> Array:
         """(batch * positions, channels)."""
-        last = _last(a, memory)
+        last = contiguous(channels_last(a), memory)
         return last.reshape(-1, last.shape[-1])
 
     def empty(self, shape: Shape, like: Array, memory: Memory) -> Array:
         """Channels last in memory."""
         return memory.empty_channels_last(shape, like)
 
+    def matrix(self, w: Array) -> Array:
+        """See Kernel.matrix."""
+        return self.kernel.matrix(w)
+
+    def transposed(self, ws: Sequence[Array]) -> Array:
+        """Flipped where the adjoint is a convolution, else as `products` takes them, side by side."""
+        xp, flipped = namespace(ws[0]), self._flipped(ws[0], len(ws) * self.kernel.outputs)
+        parts = [self.kernel.flipped_matrix(w) if flipped else self.kernel.matrix(w) for w in ws]
+        if len(parts) == 1:
+            return parts[0]
+        if not flipped:
+            return xp.concatenate(parts, axis=2)
+        by_tap = [part.reshape(self.kernel.window.taps, -1, part.shape[-1]) for part in parts]
+        return xp.concatenate(by_tap, axis=1).reshape(1, -1, parts[0].shape[-1])
+
+    def _by_planes(self) -> bool:
+        return self.kernel.groups == 1 and self.kernel.channels <= FEW
+
+    def _flipped(self, a: Array, outputs: int) -> bool:
+        """Whether the adjoint of so many outputs is a convolution.
+
+        On a device where the columns of s take no more memory than those that would be added back.
+        """
+        kernel = self.kernel
+        if on_device(a):
+            return kernel.flipped and not kernel.pointwise and not kernel.depthwise and outputs <= kernel.channels
+        return kernel.flipped and not self._by_planes()
+
+    def products(
+        self, x: Array, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory, finish: Finish | None
+    ) -> None:
+        """In tiles."""
+        last = contiguous(channels_last(x), memory)
+        if on_device(x):
+            from . import device
+
+            device.products(last, self.kernel, matrices, outs, memory)
+            if finish and len(outs[0]):
+                finish(0, len(outs[0]))
+        else:
+            products(last, self.kernel, matrices, outs, memory, finish)
+
     def adjoint(
         self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None
     ) -> tuple[Array, Totals]:
         """As a convolution, or added back."""
-        kernel = dataclasses.replace(self.kernel, outputs=s.shape[1])
-        if self._by_planes:
+        kernel, (batch, channels, *size) = dataclasses.replace(self.kernel, outputs=s.shape[1]), shape
+        if not on_device(s) and self._by_planes():
             R_in = memory.array(shape, s)
             added_back_by_planes(s, kernel, matrix, R_in, memory)
             if x is not None:
-                np.multiply(R_in, x, out=R_in)
+                namespace(s).multiply(R_in, x, out=R_in)
             if more is not None:
-                np.add(R_in, more, out=R_in)
-            return R_in, totals_of(R_in.reshape(shape[0], -1), shape[0], memory)
-        R_in = self.empty(shape, s, memory)
-        out, found = channels_last(R_in), Totals(shape[0], shape[0] * math.prod(shape[2:]))
-        finished = _finish(self, R_in, x, more, found, memory)
-        if flipped := kernel.flips(shape[2:], kernel.window.positions(shape[2:])):
-            cells = s.reshape(shape[0], *kernel.window.positions(shape[2:]), -1)
-            products(cells, flipped, [matrix], [out.reshape(-1, shape[1])], memory, finished)
+                namespace(s).add(R_in, more, out=R_in)
+            return R_in, totals_of(R_in.reshape(batch, -1), batch, memory)
+        out = memory.array((batch, *size, channels), s)
+        R_in, positions = channels_first(out), kernel.window.positions(size)
+        cells, rows = s.reshape(batch, *positions, -1), out.reshape(-1, channels)
+        flipped = kernel.flips(tuple(size), positions) if self._flipped(s, s.shape[1]) else None
+        if on_device(s):
+            from . import device
+
+            if flipped:
+                device.products(cells, flipped, [matrix], [rows], memory)
+            else:
+                device.added_back(s, kernel, matrix, out, memory)
+        elif flipped:
+            found, finish = _finishing(self, R_in, x, more, memory)
+            products(cells, flipped, [matrix], [rows], memory, finish)
+            return R_in, found
         else:
             added_back(s, kernel, matrix, out, memory)
-            each = math.prod(shape[2:])
-            for span in spans(shape[0], shape[0] * each, shape[1]):
-                finished(span.first, span.last)
-        return R_in, found
+        return R_in, _finished(self, R_in, x, more, memory)
 
 
 @value
@@ -157,6 +179,14 @@ class DenseOperator:
     def output(self, shape: Shape) -> Shape:
         """(batch, ..., outputs)."""
         return (*shape[:-1], self.outputs)
+
+    def rows(self, a: Array, memory: Memory) -> Array:
+        """(batch * ..., inputs or outputs)."""
+        return contiguous(a, memory).reshape(-1, a.shape[-1])
+
+    def empty(self, shape: Shape, like: Array, memory: Memory) -> Array:
+        """In the usual order."""
+        return memory.array(shape, like)
 
     def matrix(self, w: Array) -> Array:
         """Itself."""
@@ -173,66 +203,57 @@ class DenseOperator:
         """One product a matrix."""
         rows = self.rows(x, memory)
         for matrix, out in zip(matrices, outs, strict=True):
-            np.matmul(rows, matrix, out=out)
-        if finish:
-            for span in spans(len(x), len(rows), self.outputs):
-                finish(span.first, span.last)
-
-    def rows(self, a: Array, memory: Memory) -> Array:
-        """(batch * ..., inputs or outputs)."""
-        return a.reshape(-1, a.shape[-1])
-
-    def empty(self, shape: Shape, like: Array, memory: Memory) -> Array:
-        """In the usual order."""
-        return memory.array(shape, like)
+            namespace(x).dot(rows, matrix, out=out)
+        if finish and len(rows):
+            for first, last in _blocks(x, len(x), len(rows), self.outputs):
+                finish(first, last)
 
     def adjoint(
         self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None
     ) -> tuple[Array, Totals]:
-        """One product; outputs that deal nothing out are left out where they are most of all."""
+        """One product; on the host, outputs that deal nothing out are left out where they are most of all."""
         R_in = memory.array(shape, s)
-        out = R_in.reshape(-1, self.inputs)
-        alive = s.any(axis=0).nonzero()[0]
-        if 16 * len(alive) <= self.outputs:
-            s, matrix = s[:, alive], matrix[:, alive]
-        np.matmul(s, matrix.T, out=out)
-        found = Totals(shape[0], len(out))
-        finished = _finish(self, R_in, x, more, found, memory)
-        for span in spans(shape[0], *out.shape):
-            finished(span.first, span.last)
-        return R_in, found
+        if not on_device(s):
+            alive = s.any(axis=0).nonzero()[0]
+            if 16 * len(alive) <= self.outputs:
+                s, matrix = s[:, alive], matrix[:, alive]
+        namespace(s).dot(s, matrix.T, out=R_in.reshape(-1, self.inputs))
+        return R_in, _finished(self, R_in, x, more, memory)
 
 
-def _finish(operator: Operator, c: Array, x: Array | None, more: Array | None, found: Totals, memory: Memory) -> Finish:
-    """What is done to each block of c: times x, plus more, and summed."""
+def _finished(operator: Operator, c: Array, x: Array | None, more: Array | None, memory: Memory) -> Totals:
+    """c becomes times x, plus more; and its totals."""
+    if on_device(c):
+        from . import device
+
+        c_rows, x_rows, more_rows = (None if a is None else operator.rows(a, memory) for a in (c, x, more))
+        return device.finished(c_rows, x_rows, more_rows, len(c))
+    found, finish = _finishing(operator, c, x, more, memory)
+    for span in spans(len(c), *operator.rows(c, memory).shape):
+        finish(span.first, span.last)
+    return found
+
+
+def _finishing(
+    operator: Operator, c: Array, x: Array | None, more: Array | None, memory: Memory
+) -> tuple[Totals, Finish]:
+    """The same for blocks of rows: what is done to each, and the totals of those that it was done to."""
     out, x_rows, more_rows = (None if a is None else operator.rows(a, memory) for a in (c, x, more))
     assert out is not None
+    found, xp = Totals(len(c), len(out)), namespace(c)
 
     def finish(first: int, last: int) -> None:
         for start, stop in found.within(first, last, out.shape[1]):
             block = out[start:stop]
             if x_rows is not None:
-                np.multiply(block, x_rows[start:stop], out=block)
+                xp.multiply(block, x_rows[start:stop], out=block)
             if more_rows is not None:
-                np.add(block, more_rows[start:stop], out=block)
+                xp.add(block, more_rows[start:stop], out=block)
             found.add(block, start, stop, memory)
 
-    return finish
+    return found, finish
 
 
-def _last(a: Array, memory: Memory) -> Array:
-    """(batch, channels, *size) as (batch, *size, channels), contiguous."""
-    last = channels_last(a)
-    if last.flags.c_contiguous:
-        return last
-    copy = memory.array(last.shape, a)
-    copy[...] = last
-    return copy
-
-
-def _stacked(matrices: Sequence[Array], taps: int) -> Array:
-    """Matrices (1, taps * outputs, inputs) as one (1, taps * all outputs, inputs)."""
-    if len(matrices) == 1:
-        return matrices[0]
-    parts = [matrix.reshape(taps, -1, matrix.shape[-1]) for matrix in matrices]
-    return np.concatenate(parts, axis=1).reshape(1, -1, matrices[0].shape[-1])
+def _blocks(a: Array, batch: int, rows: int, numbers: int) -> list[tuple[int, int]]:
+    """The blocks of rows that are worked on one by one: on a device all at once."""
+    return [(0, rows)] if on_device(a) else [(span.first, span.last) for span in spans(batch, rows, numbers)]

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..arrays import Array, namespace
+from ..arrays import Array
 from ..layers import MaxPool
 from ..layers.base import Shape
 from ..layers.window import Window
 from .conv import Tile, _inside, _read_by, tiles
-from .memory import Memory, channels_last
+from .memory import Memory, channels_first, channels_last, on_device
 
 
 def fits(layer: object) -> bool:
@@ -21,7 +21,7 @@ def fits(layer: object) -> bool:
 
 def maxima(layer: MaxPool, a: Array, memory: Memory) -> Array:
     """The greatest cell of each window."""
-    if namespace(a) is not np:
+    if on_device(a):
         from . import device
 
         return device.maxima(layer, a, memory)
@@ -38,7 +38,7 @@ def maxima(layer: MaxPool, a: Array, memory: Memory) -> Array:
 
 def routed(layer: MaxPool, a: Array, z: Array, R: Array, memory: Memory) -> Array:
     """Each output's relevance at the first cell of its window that has its value."""
-    if namespace(a) is not np:
+    if on_device(a):
         from . import device
 
         return device.routed(layer, a, z, R, memory)
@@ -64,7 +64,7 @@ def routed(layer: MaxPool, a: Array, z: Array, R: Array, memory: Memory) -> Arra
             else:
                 part += came * wins
     inside = R_in[(slice(None), *_inside(a.shape[2:], window))]
-    return inside.transpose(0, inside.ndim - 1, *range(1, inside.ndim - 1))
+    return channels_first(inside)
 
 
 def _whole(a: Array, window: Window, positions: Shape, memory: Memory) -> Array:

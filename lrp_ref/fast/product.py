@@ -7,24 +7,19 @@ share is divided in one pass, and the shares that multiply the same input are gi
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from ..arrays import Array, namespace, negative, number, positive, where, zeros
-from ..layers.base import Linear, Shape
+from ..arrays import Array, namespace, negative, number, positive, zeros
+from ..layers.base import Linear
 from ..propagate import Rule, Share, Term, Transform, keep
 from ..rules import Raised, one, where_negative, where_positive
 from ..stabilize import Signed
 from ..values import value
-from .memory import Memory
+from .flow import Call, Flow, books_of
+from .memory import Memory, on_device
 from .operators import Operator
-from .sweep import Books, Deal, Totals, totals_of
-
-if TYPE_CHECKING:
-    from .engine import Flow
+from .sweep import Books, Deal
 
 _SIGNS: dict[Any, str] = {where_positive: "positive", where_negative: "negative"}
 
@@ -61,20 +56,21 @@ def fits(rule: Rule) -> bool:
     return bool(shares) and all(not callable(s.portion) or s.portion in _SIGNS for s in shares)
 
 
-class ProductStep:
-    """A convolution or dense layer under a rule.
+class Product:
+    """A convolution or dense layer under a rule: a :class:`Step`.
 
     Parameters
     ----------
     dead : whether R is 0 wherever z <= 0, because only ReLUs read z and they were dealt nothing there
     not_negative : whether it is known that a >= 0; else it is looked at
+    rectified : whether z is to be what the ReLU that alone reads it makes of it
     """
 
-    def __init__(self, layer: Linear, operator: Operator, rule: Rule, *, dead: bool, not_negative: bool) -> None:
+    def __init__(
+        self, layer: Linear, operator: Operator, rule: Rule, *, dead: bool, not_negative: bool, rectified: bool
+    ) -> None:
         self.layer, self.operator, self.rule, self.dead = layer, operator, rule, dead
-        self.not_negative = not_negative
-        self.rectified = False
-        """Whether z is to be what the ReLU that alone reads it makes of it; set by who knows."""
+        self.not_negative, self.rectified = not_negative, rectified
         self._derived: dict[Any, Any] = {}
         self._active = {sign: self._actives(not_negative=sign) for sign in (False, True)}
         either = [share for active in self._active.values() for share in active]
@@ -139,12 +135,12 @@ class ProductStep:
 
     # --- forward -----------------------------------------------------------------------------------
 
-    def forward(self, a: Array, memory: Memory) -> tuple[Array, Ridden]:
+    def forward(self, inputs: Sequence[Array], memory: Memory) -> tuple[Array, Ridden]:
         """z, and what rode along."""
-        operator, shape = self.operator, self.operator.output(a.shape)
-        xp = namespace(a)
+        (a,) = inputs
+        operator, shape, xp = self.operator, self.operator.output(a.shape), namespace(a)
         seen = self.not_negative or not a.size
-        not_negative = seen or (xp is np and bool(a.min() >= 0))  # a device is not waited for
+        not_negative = seen or (not on_device(a) and bool(a.min() >= 0))  # a device is not waited for
         z = operator.empty(shape, a, memory)
         riding: list[tuple[Active, Transform]] = []
         for share in self._active[not_negative]:
@@ -175,6 +171,8 @@ class ProductStep:
                         xp.add(part, block, out=part)
             for index, rows in zip((None, *outs), (block, *blocks), strict=True):
                 _add_bias(rows, biases[index], first, each)
+            if self.rectified:
+                xp.maximum(block, number(0, block), out=block)
 
         def finish_there(first: int, last: int) -> None:
             from .device import lifted
@@ -183,24 +181,20 @@ class ProductStep:
             parts = [rows[first:last] for rows in outs.values()]
             lifted(z_rows[first:last], parts, list(biases.values()), gammas, rectified=self.rectified)
 
-        one_kernel = xp is not np and len(riding) <= 2 and all(b is None or b.ndim == 1 for b in biases.values())
+        one_kernel = on_device(a) and len(riding) <= 2 and all(b is None or b.ndim == 1 for b in biases.values())
         last_step = finish_there if one_kernel else finish
         operator.products(a, [m for m, _ in wanted], [out for _, out in wanted], memory, last_step)
-        if self.rectified and not one_kernel:
-            xp.maximum(z_rows, number(0, z), out=z_rows)
         return z, Ridden(not_negative, own)
 
     # --- back ---------------------------------------------------------------------------------------
 
-    def back(
-        self, a: Array | None, shape: Shape, z: Array | None, flow: Flow, ridden: Ridden, memory: Memory, books: Books
-    ) -> tuple[Array, Totals]:
-        """The relevance of the input, of `shape`, and its totals. a and z may be None where they are not needed."""
-        operator, batch, R = self.operator, len(flow.R), flow.R
+    def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
+        """Each share is divided in one pass, and given back in as few products as can be."""
+        operator, ridden, memory, books = self.operator, call.known, call.memory, books_of(flow.R)
+        (a,), (shape,), R, batch = call.inputs, call.shapes, flow.R, len(flow.R)
         if a is None:
             a = namespace(R).broadcast_to(zeros((), R), shape)
-        rows = operator.rows(R, memory)
-        active = self._active[ridden.not_negative]
+        active, rows = self._active[ridden.not_negative], operator.rows(R, memory)
         made: dict[Any, Array] = {}
 
         def x_of(term: Term) -> Array:
@@ -211,66 +205,47 @@ class ProductStep:
                 made[key] = term.x(a)
             return made[key]
 
-        self._book_remainder(active, flow, z, rows, memory, books)
-        books.shares = len(active)
         givers: dict[Any, list[tuple[Active, Term]]] = {}  # by the input that they multiply
         for share in active:
             for term in share.terms:
                 x_key = keep if _same(term.x, ridden.not_negative) else _key(term.x)
                 givers.setdefault(x_key, []).append((share, term))
+        books.shares = len(active)
+        signed = [share.index for share in active if isinstance(share.portion, str)]
+        if not signed and (left := 1 - sum(float(share.portion) for share in active)):
+            books.unclaimed = books.unclaimed + left * flow.sum
         outputs = rows.shape[1]
-        stacked = operator.stacks and len(active) > 1 and len(givers) == 1
-        every = memory.array((len(rows), len(active) * outputs), R) if stacked else None
+        every = None
+        if operator.stacks and len(active) > 1 and len(givers) == 1 and all(len(each.terms) == 1 for each in active):
+            every = memory.array((len(rows), len(active) * outputs), R)
         s: dict[int, Array] = {}
         dealt = {}
-        signed = next((share for share in active if isinstance(share.portion, str)), None)
         for i, share in enumerate(active):
             if every is not None:
                 s[share.index] = every[:, i * outputs : (i + 1) * outputs]
             else:
                 s[share.index] = rows if flow.ours and len(active) == 1 else memory.array(rows.shape, R)
-            deal = self._deal(share, a, z, ridden, x_of, memory)
-            if share is signed and namespace(R) is not np:
-                deal = dataclasses.replace(deal, neither=True)
+            deal = self._deal(share, a, call.z, ridden, x_of, memory, neither=signed[:1] == [share.index])
             dealt[share.index] = deal.divide(rows, s[share.index], batch, books, memory)
         books.count()
-        R_in: Array | None = None
-        if every is not None and all(dealt.values()):
-            matrix = self._transposed(a, [share.terms[0].w for share in active])
-            return operator.adjoint(
-                every, matrix, None if active[0].terms[0].x is one else x_of(active[0].terms[0]), shape, memory, None
-            )
-        found: Totals | None = None
+        R_in, found = None, None
         for pairs in givers.values():
             x = None if pairs[0][1].x is one else x_of(pairs[0][1])
-            for share, term in pairs:
-                if dealt[share.index]:
-                    given = namespace(R).ascontiguousarray(s[share.index])
-                    R_in, found = operator.adjoint(given, self._transposed(a, [term.w]), x, shape, memory, R_in)
+            if every is not None and all(dealt.values()):
+                together = [(every, [term.w for _, term in pairs])]
+            else:
+                together = [(s[share.index], [term.w]) for share, term in pairs if dealt[share.index]]
+            for each, weights in together:
+                given = namespace(R).ascontiguousarray(each)
+                R_in, found = operator.adjoint(given, self._transposed(a, weights), x, shape, memory, R_in)
         if R_in is None or found is None:
-            R_in = zeros(shape, R)
-            found = totals_of(R_in.reshape(-1, 1), batch, memory)
-        return R_in, found
-
-    def _book_remainder(
-        self, active: Sequence[Active], flow: Flow, z: Array | None, rows: Array, memory: Memory, books: Books
-    ) -> None:
-        """What no share deals out: (1 - sum of portions) R."""
-        portions = [share.portion for share in active]
-        if any(isinstance(portion, str) for portion in portions):  # both signs are there, and z = 0 has neither
-            assert z is not None
-            if namespace(z) is not np:
-                return  # the first of the two books it as it divides
-            signs = self.operator.rows(z, memory)
-            if not signs.all():
-                lost = where(signs == 0, rows, rows.dtype.type(0))
-                books.unclaimed = books.unclaimed + totals_of(lost, len(flow.R), memory).sum
-        elif left := 1 - sum(float(portion) for portion in portions):
-            books.unclaimed = books.unclaimed + left * flow.sum
+            return [Flow.of(zeros(shape, R), memory, ours=True)], books, computed(R)
+        return [Flow(R_in, found.sum, found.magnitude, ours=True)], books, computed(R)
 
     def _deal(
-        self, share: Active, a: Array, z: Any, ridden: Ridden, x_of: Callable[[Term], Array], memory: Memory
-    ) -> Deal:
+        self, share: Active, a: Array, z: Any, ridden: Ridden, x_of: Callable[[Term], Array], memory: Memory,
+        *, neither: bool,
+    ) -> Deal:  # fmt: skip
         rule, rows = self.rule, self.operator.rows
         own = z if share.own_is_z else ridden.own.get(share.index)
         bias = self._bias(a, share.index)
@@ -280,6 +255,7 @@ class ProductStep:
         return Deal(
             rows(own, memory), float(rule.epsilon) if e is None else 0.0, e, share.portion,
             rows(z, memory) if isinstance(share.portion, str) else None, bias, share.one_sign, share.positive,
+            neither,
         )  # fmt: skip
 
     def _own(self, share: Active, a: Array, x_of: Callable[[Term], Array], memory: Memory, bias: Array | None) -> Array:
@@ -340,3 +316,12 @@ def _add_bias(rows: Array, bias: Array | None, first: int, each: int) -> None:
     else:  # whole samples
         samples = rows.reshape(-1, each, rows.shape[1])
         xp.add(samples, bias, out=samples)
+
+
+def computed(R: Array) -> str:
+    """What is said to have computed the products."""
+    if not on_device(R):
+        return "fused"
+    from . import device
+
+    return device.computed(R)

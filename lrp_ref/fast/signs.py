@@ -1,27 +1,12 @@
-"""What is known of signs before any number is: outputs that are not negative, and nodes without relevance below 0."""
+"""Where a network can have no relevance, known before any number is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ..arrays import negative, positive
 from ..graph import Graph
-from ..layers import (
-    AdaptiveAvgPool,
-    AdaptiveMaxPool,
-    Add,
-    AvgPool,
-    Clip,
-    Concat,
-    GlobalAvgPool,
-    GlobalMaxPool,
-    MaxPool,
-    ReLU,
-    Sigmoid,
-    Softmax,
-    Wires,
-)
+from ..layers import Clip, Concat, ReLU, Wires
 from ..propagate import Rule, keep
 from ..rules import Pass
 from . import pool, product
@@ -53,19 +38,5 @@ def dead(graph: Graph, rules: Mapping[str, Rule]) -> set[str]:
     return {name for name, dead in none_below.items() if dead}
 
 
-def not_negative(graph: Graph) -> set[str]:
-    """The nodes whose outputs are >= 0 whatever the numbers are."""
-    found: set[str] = set()
-    for node in graph.nodes:
-        layer: Any = node.layer
-        kept = isinstance(layer, (*_MONOTONE, Wires, Concat)) or (type(layer) is Add and layer.constant is None)
-        clipped = type(layer) is Clip and layer.low is not None and layer.low >= 0
-        if isinstance(layer, _NOT_NEGATIVE) or clipped or (kept and found.issuperset(node.inputs)):
-            found.add(node.name)
-    return found
-
-
-_NOT_NEGATIVE = (ReLU, Sigmoid, Softmax)
-_MONOTONE = (MaxPool, GlobalMaxPool, AdaptiveMaxPool, AvgPool, GlobalAvgPool, AdaptiveAvgPool)
 _MULTIPLY = (keep, positive, negative)
 """Terms that are 0 where the input is."""

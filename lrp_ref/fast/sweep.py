@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..arrays import Array, namespace, number
+from ..arrays import Array, number
 from ..values import value
-from .memory import Memory
+from .memory import Memory, on_device
 
 BLOCK = 2**16
 """Numbers of a block: a few arrays of them fit the cache of a core."""
@@ -93,7 +93,7 @@ class Totals:
 
 def totals_of(rows: Array, batch: int, memory: Memory) -> Totals:
     """Of rows of any number."""
-    if namespace(rows) is not np:
+    if on_device(rows):
         from .device import finished
 
         return finished(rows, None, None, batch)
@@ -133,8 +133,7 @@ class Books:
         """How many shares may find the same output."""
         self.marks: Array | None = None
         """On a device, what was counted of each output."""
-        self._poles: Array | None = None
-        self._empty: Array | None = None
+        self._marked: dict[str, Array] = {}
 
     def book(self, **amounts: Array) -> None:
         """Add to accounts, on a device."""
@@ -142,18 +141,16 @@ class Books:
             before = getattr(self, name)
             setattr(self, name, amount if any(before is none for none in self.none) else before + amount)
 
-    def mark(self, found: Literal["_poles", "_empty"], flags: Array, R: Array, first: int) -> None:
+    def mark(self, account: Literal["poles", "empty"], flags: Array, R: Array, first: int) -> None:
         """Outputs that two shares find are counted once, in rows that are made where there are any."""
         if flags.any():
-            if getattr(self, found) is None:
-                setattr(self, found, np.zeros(R.shape, dtype=bool))
-            getattr(self, found)[first : first + len(flags)] |= flags
+            marked = self._marked.setdefault(account, np.zeros(R.shape, dtype=bool))
+            marked[first : first + len(flags)] |= flags
 
     def count(self) -> None:
         """Count what was marked, when all shares are dealt out."""
-        for name in ("poles", "empty"):
-            if (marked := getattr(self, f"_{name}")) is not None:
-                setattr(self, name, marked.reshape(len(self.bias), -1).sum(axis=1))
+        for account, marked in self._marked.items():
+            setattr(self, account, marked.reshape(len(self.bias), -1).sum(axis=1))
 
 
 @value
@@ -175,7 +172,7 @@ class Deal:
     positive: bool = False
     """Whether z is positive wherever R is not 0, so that |z| is as good as z."""
     neither: bool = False
-    """On a device: whether R where `sign_of` is 0 is booked here as unclaimed."""
+    """Whether R where `sign_of` is 0, which no sign deals out, is booked here as unclaimed."""
 
     def divide(
         self, R: Array, s: Array | None, batch: int, books: Books, memory: Memory,
@@ -185,19 +182,23 @@ class Deal:
 
         R and s may be one array; without s each block of it goes to `then`, with its first and last row.
         """
-        if namespace(R) is not np:
+        if on_device(R):
             from .device import divided
 
             return divided(self, R, s, batch, books, memory)
         anything = False
+        if not R.size:
+            return anything
         for span in spans(batch, *R.shape):
             rows, into, samples = slice(span.first, span.last), slice(span.sample, span.until), span.until - span.sample
             z, dealt = self.own[rows], self._dealt(R[rows], rows, memory)
+            if self.neither and not (signs := self._signs(rows)).all():
+                books.unclaimed[into] += sums(np.where(signs == 0, R[rows], number(0, R)), samples)
             anything = anything or not isinstance(self.portion, str) or bool(dealt.any())
             d = memory.array(z.shape, z)
             least = z.min() if self.one_sign or not self.positive else 1
             if self.one_sign and least <= 0 and not z.all():
-                books.mark("_empty", (z == 0) & (dealt != 0), R, span.first)
+                books.mark("empty", (z == 0) & (dealt != 0), R, span.first)
             e: Any = number(self.epsilon, z)
             if self.e is not None:
                 e = self.e[rows]
@@ -212,7 +213,7 @@ class Deal:
                 zero = d == 0
                 lost = np.where(zero, dealt, number(0, z))
                 books.unclaimed[into] += sums(lost, samples)
-                books.mark("_poles", (lost != 0) & (z != 0) if self.one_sign else lost != 0, R, span.first)
+                books.mark("poles", (lost != 0) & (z != 0) if self.one_sign else lost != 0, R, span.first)
                 np.divide(dealt, np.where(zero, number(1, z), d), out=d)
                 d[zero] = 0
             if self.bias is not None:
@@ -233,9 +234,12 @@ class Deal:
         dealt = memory.array(R.shape, R)
         if not isinstance(self.portion, str):
             return np.multiply(R, number(self.portion, R), out=dealt)
-        assert self.sign_of is not None
-        z = self.sign_of[rows]
+        z = self._signs(rows)
         return np.multiply(R, z > 0 if self.portion == "positive" else z < 0, out=dealt)
+
+    def _signs(self, rows: slice) -> Array:
+        assert self.sign_of is not None
+        return self.sign_of[rows]
 
     def _of_bias(self, s: Array, span: Span, rows: int) -> Array:
         """sum_k s_k b_k of each sample."""
