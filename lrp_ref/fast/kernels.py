@@ -74,6 +74,38 @@ __device__ inline int reader(const Window& w, int axis, int y, int t)
     return p < w.p[axis] ? p : -1;
 }
 
+/* found(tap, cell) for each tap with which position `at` reads a cell, in order. */
+template <class F> __device__ inline void taps_of(const Window& w, const int* at, const F& found)
+{
+    for (int i = 0, tap = 0; i < w.k[0]; i++)
+        for (int j = 0; j < w.k[1]; j++)
+            for (int l = 0; l < w.k[2]; l++, tap++) {
+                const Big source = cell(w, at, i, j, l);
+                if (source >= 0)
+                    found(tap, source);
+            }
+}
+
+/* found(tap, position) for each position that reads the cell `at`, in the order of the taps. */
+template <class F> __device__ inline void readers_of(const Window& w, const int* at, const F& found)
+{
+    for (int i = 0; i < w.k[0]; i++) {
+        const int q0 = reader(w, 0, at[0], i);
+        if (q0 < 0)
+            continue;
+        for (int j = 0; j < w.k[1]; j++) {
+            const int q1 = reader(w, 1, at[1], j);
+            if (q1 < 0)
+                continue;
+            for (int l = 0; l < w.k[2]; l++) {
+                const int q2 = reader(w, 2, at[2], l);
+                if (q2 >= 0)
+                    found((i * w.k[1] + j) * w.k[2] + l, ((Big)q0 * w.p[1] + q1) * w.p[2] + q2);
+            }
+        }
+    }
+}
+
 template <int N> __device__ inline Pack<N> nothing()
 {
     Pack<N> made;
@@ -162,25 +194,11 @@ _BODIES = {
             coordinates(i / channels, w.n, at);
             const P* from = columns + ((Big)group * images + image) * places * taps * inputs + c;
             P sum = nothing<N>();
-            for (int t = 0; t < k0; t++) {
-                const int q0 = reader(w, 0, at[0], t);
-                if (q0 < 0)
-                    continue;
-                for (int j = 0; j < k1; j++) {
-                    const int q1 = reader(w, 1, at[1], j);
-                    if (q1 < 0)
-                        continue;
-                    for (int l = 0; l < k2; l++) {
-                        const int q2 = reader(w, 2, at[2], l);
-                        if (q2 < 0)
-                            continue;
-                        const Big row = ((Big)q0 * p1 + q1) * p2 + q2;
-                        const P found = from[(row * taps + (t * k1 + j) * k2 + l) * inputs];
-                        for (int v = 0; v < N; v++)
-                            sum.of[v] += found.of[v];
-                    }
-                }
-            }
+            readers_of(w, at, [&](int tap, Big row) {
+                const P found = from[(row * taps + tap) * inputs];
+                for (int v = 0; v < N; v++)
+                    sum.of[v] += found.of[v];
+            });
             out[(Big)image * numbers + i] = sum;
         }
 }
@@ -199,16 +217,11 @@ _BODIES = {
             const P* from = x + (Big)image * cells * channels + c;
             const P* weight = matrix + c;
             P sum = nothing<N>();
-            for (int t = 0; t < k0; t++)
-                for (int j = 0; j < k1; j++)
-                    for (int l = 0; l < k2; l++, weight += channels) {
-                        const Big source = cell(w, at, t, j, l);
-                        if (source < 0)
-                            continue;
-                        const P found = from[source * channels], by = *weight;
-                        for (int v = 0; v < N; v++)
-                            sum.of[v] += found.of[v] * by.of[v];
-                    }
+            taps_of(w, at, [&](int tap, Big source) {
+                const P found = from[source * channels], by = weight[(Big)tap * channels];
+                for (int v = 0; v < N; v++)
+                    sum.of[v] += found.of[v] * by.of[v];
+            });
             out[(Big)image * numbers + i] = sum;
         }
 }
@@ -226,25 +239,11 @@ _BODIES = {
             coordinates(i / channels, w.n, at);
             const P* from = s + (Big)image * places * channels + c;
             P sum = nothing<N>();
-            for (int t = 0; t < k0; t++) {
-                const int q0 = reader(w, 0, at[0], t);
-                if (q0 < 0)
-                    continue;
-                for (int j = 0; j < k1; j++) {
-                    const int q1 = reader(w, 1, at[1], j);
-                    if (q1 < 0)
-                        continue;
-                    for (int l = 0; l < k2; l++) {
-                        const int q2 = reader(w, 2, at[2], l);
-                        if (q2 < 0)
-                            continue;
-                        const Big row = ((Big)q0 * p1 + q1) * p2 + q2;
-                        const P found = from[row * channels], by = matrix[(Big)((t * k1 + j) * k2 + l) * channels + c];
-                        for (int v = 0; v < N; v++)
-                            sum.of[v] += found.of[v] * by.of[v];
-                    }
-                }
-            }
+            readers_of(w, at, [&](int tap, Big row) {
+                const P found = from[row * channels], by = matrix[(Big)tap * channels + c];
+                for (int v = 0; v < N; v++)
+                    sum.of[v] += found.of[v] * by.of[v];
+            });
             out[(Big)image * numbers + i] = sum;
         }
 }
@@ -440,18 +439,13 @@ _BODIES = {
             const P* from = a + (Big)image * cells * channels + i % channels;
             P best = nothing<N>();
             bool any = false;
-            for (int t = 0; t < k0; t++)
-                for (int j = 0; j < k1; j++)
-                    for (int l = 0; l < k2; l++) {
-                        const Big source = cell(w, at, t, j, l);
-                        if (source < 0)
-                            continue;
-                        const P found = from[source * channels];
-                        for (int v = 0; v < N; v++)
-                            if (!any || found.of[v] > best.of[v])
-                                best.of[v] = found.of[v];
-                        any = true;
-                    }
+            taps_of(w, at, [&](int, Big source) {
+                const P found = from[source * channels];
+                for (int v = 0; v < N; v++)
+                    if (!any || found.of[v] > best.of[v])
+                        best.of[v] = found.of[v];
+                any = true;
+            });
             z[(Big)image * numbers + i] = best;
         }
 }
@@ -471,45 +465,31 @@ _BODIES = {
             const P* from = a + (Big)image * cells * channels + c;
             const P own = a[(Big)image * numbers + i];
             P sum = nothing<N>();
-            for (int t = 0; t < k0; t++) {
-                const int q0 = reader(w, 0, at[0], t);
-                if (q0 < 0)
-                    continue;
-                for (int j = 0; j < k1; j++) {
-                    const int q1 = reader(w, 1, at[1], j);
-                    if (q1 < 0)
-                        continue;
-                    for (int l = 0; l < k2; l++) {
-                        const int q2 = reader(w, 2, at[2], l);
-                        if (q2 < 0)
-                            continue;
-                        const int position[3] = {q0, q1, q2};
-                        const Big row = ((Big)q0 * p1 + q1) * p2 + q2;
-                        const Big place = ((Big)image * places + row) * channels + c;
-                        const P greatest = z[place];
-                        bool wins[N], one = false;
-                        for (int v = 0; v < N; v++) {
-                            wins[v] = own.of[v] == greatest.of[v];
-                            one = one || wins[v];
-                        }
-                        if (!one)
-                            continue;
-                        const int tap = (t * k1 + j) * k2 + l;
-                        for (int before = 0; before < tap; before++) {
-                            const Big source = cell(w, position, before / (k1 * k2), before / k2 % k1, before % k2);
-                            if (source < 0)
-                                continue;
-                            const P other = from[source * channels];
-                            for (int v = 0; v < N; v++)
-                                wins[v] = wins[v] && other.of[v] != greatest.of[v];
-                        }
-                        const P came = R[place];
-                        for (int v = 0; v < N; v++)
-                            if (wins[v])
-                                sum.of[v] += came.of[v];
-                    }
+            readers_of(w, at, [&](int tap, Big row) {
+                int position[3];
+                coordinates((unsigned)row, w.p, position);
+                const Big place = ((Big)image * places + row) * channels + c;
+                const P greatest = z[place];
+                bool wins[N], one = false;
+                for (int v = 0; v < N; v++) {
+                    wins[v] = own.of[v] == greatest.of[v];
+                    one = one || wins[v];
                 }
-            }
+                if (!one)
+                    return;
+                for (int before = 0; before < tap; before++) {
+                    const Big source = cell(w, position, before / (k1 * k2), before / k2 % k1, before % k2);
+                    if (source < 0)
+                        continue;
+                    const P other = from[source * channels];
+                    for (int v = 0; v < N; v++)
+                        wins[v] = wins[v] && other.of[v] != greatest.of[v];
+                }
+                const P came = R[place];
+                for (int v = 0; v < N; v++)
+                    if (wins[v])
+                        sum.of[v] += came.of[v];
+            });
             out[(Big)image * numbers + i] = sum;
         }
 }
