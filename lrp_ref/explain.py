@@ -169,21 +169,32 @@ def explain(
         relevance[name] = masked(came, masks, name)
         if name in masks:
             edited[name] = sample_sums(came - relevance[name])
+    ledger = Ledger(
+        entries,
+        start={name: sample_sums(R) for name, R in start.items()},
+        arrived={name: sample_sums(relevance[name]) for name in graph.inputs},
+        edited_inputs=edited,
+    )
+    computed_by = {entry.node: "plain" for entry in entries}
+    return explained(graph, rules, targets, outputs, relevance, activations, ledger, computed_by, keep=keep)
+
+
+def explained(
+    graph: Graph, rules: Assignment, targets: Mapping[str, Target], outputs: Mapping[str, Array],
+    relevance: Mapping[str, Array], activations: Mapping[str, Array], ledger: Ledger, computed_by: Mapping[str, str],
+    *, keep: str,
+) -> Explanation:  # fmt: skip
+    """What was found, as far as it was to be kept."""
     kept = graph.inputs if keep == "input" else [*graph.inputs, *(node.name for node in graph.nodes)]
     return Explanation(
         relevance=one_or_all({name: relevance[name] for name in graph.inputs}),
         output=one_or_all(outputs),
         rules=rules,
-        ledger=Ledger(
-            entries,
-            start={name: sample_sums(R) for name, R in start.items()},
-            arrived={name: sample_sums(relevance[name]) for name in graph.inputs},
-            edited_inputs=edited,
-        ),
+        ledger=ledger,
         relevances={name: relevance[name] for name in kept if name in relevance},
         activations={name: activations[name] for name in kept},
         aliases=graph.aliases,
-        engine={entry.node: "plain" for entry in entries},
+        engine=computed_by,
         graph=graph,
         targets=targets,
     )

@@ -54,7 +54,7 @@ def measure(rounds: int, quick: bool) -> dict[str, dict[str, list[float]]]:
     for call in calls.values():
         call()
     found: dict[str, dict[str, list[float]]] = {}
-    for label, seconds in common.interleaved(calls, rounds).items():
+    for label, seconds in common.interleaved(calls, rounds, awake=True).items():
         name, size = label.split()
         found.setdefault(name, {})[size] = seconds
     return found

@@ -34,6 +34,12 @@ SKIPS = Counter()  # by reason
 
 def pytest_addoption(parser):
     parser.addoption("--full-report", metavar="PATH", help="write the report of this run, as Markdown")
+    parser.addoption("--without-fast", action="store_true", help="as if lrp_ref.fast were not there")
+
+
+def pytest_configure(config):
+    if config.getoption("--without-fast"):
+        sys.modules["lrp_ref.fast"] = None
 
 
 @functools.cache

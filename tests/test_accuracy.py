@@ -6,20 +6,15 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from checks import check_books
+from zennit_composites import BOX, ZENNIT
 
 import lrp_ref as lrp
 from lrp_ref.data import digits, digits_cnn, digits_mlp
 
 DATA = digits()
 NETWORKS = {"mlp": digits_mlp(), "cnn": digits_cnn()}
-BOX = {"low": 0, "high": 1}
 PRESETS = {
-    "epsilon_plus": lrp.presets.epsilon_plus(),
-    "epsilon_plus_flat": lrp.presets.epsilon_plus_flat(),
-    "epsilon_alpha2_beta1": lrp.presets.epsilon_alpha2_beta1(),
-    "epsilon_alpha2_beta1_flat": lrp.presets.epsilon_alpha2_beta1_flat(),
-    "epsilon_gamma_box": lrp.presets.epsilon_gamma_box(**BOX),
-    "excitation_backprop": lrp.presets.excitation_backprop(),
+    **ZENNIT,
     "chapter_vgg16": lrp.presets.chapter_vgg16(**BOX),
     "tutorial_vgg16": lrp.presets.tutorial_vgg16(**BOX),
     "tutorial_mlp": lrp.presets.tutorial_mlp(**BOX),

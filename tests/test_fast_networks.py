@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from zennit_composites import ZENNIT
 
 import lrp_ref as lrp
 from lrp_ref.composites import uniform
@@ -32,12 +33,7 @@ from lrp_ref.layers import (
 
 BOUND = {np.float32: 2e-6, np.float64: 1e-14}
 PRESETS = {
-    "epsilon_plus": lrp.presets.epsilon_plus(),
-    "epsilon_plus_flat": lrp.presets.epsilon_plus_flat(),
-    "epsilon_alpha2_beta1": lrp.presets.epsilon_alpha2_beta1(),
-    "epsilon_alpha2_beta1_flat": lrp.presets.epsilon_alpha2_beta1_flat(),
-    "epsilon_gamma_box": lrp.presets.epsilon_gamma_box(low=0, high=1),
-    "excitation_backprop": lrp.presets.excitation_backprop(),
+    **ZENNIT,
     "epsilon": lrp.Composite([(lrp.kind(Mul), lrp.Product(portions=(1, 0))), *uniform(lrp.Epsilon(epsilon=0.1)).cases]),
 }
 

@@ -18,6 +18,7 @@ import standin_cupy
 import static_xp
 from grid import GRID, relevance, sample
 from test_rules import BIASES, RULES, STABILIZED, rule_for
+from zennit_composites import BOX, ZENNIT
 
 import lrp_ref as lrp
 from lrp_ref import layers as L
@@ -336,18 +337,12 @@ def test_products_and_soft_minima(standin):
 
 # --- explanations ----------------------------------------------------------------------------------------------------
 
-BOX = {"low": 0, "high": 1}
 COMPOSITES = {
     "zero": lrp.Zero(),
     "gamma": lrp.Gamma(),
     "relative": lrp.Epsilon(epsilon=0.25, stabilizer=lrp.Relative(over="sample")),
     "spread": lrp.Epsilon(epsilon=0.25, bias="spread"),
-    "epsilon_plus": lrp.presets.epsilon_plus(),
-    "epsilon_plus_flat": lrp.presets.epsilon_plus_flat(),
-    "epsilon_alpha2_beta1": lrp.presets.epsilon_alpha2_beta1(),
-    "epsilon_alpha2_beta1_flat": lrp.presets.epsilon_alpha2_beta1_flat(),
-    "epsilon_gamma_box": lrp.presets.epsilon_gamma_box(**BOX),
-    "excitation_backprop": lrp.presets.excitation_backprop(),
+    **ZENNIT,
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..arrays import Array, is_exact, namespace, ones, zeros
 from ..composites import Composite, as_composite
 from ..errors import ArithmeticMismatch, GraphError, LrpError
-from ..explain import Arrays, Explanation, checked_edit, masked, one_or_all, refuse_poles, targets_of
+from ..explain import Arrays, Explanation, checked_edit, explained, masked, refuse_poles, targets_of
 from ..graph import Graph, Node
 from ..layers import ReLU
 from ..layers.base import Shape
@@ -227,18 +227,9 @@ class _Ready:
             relevance[name], arrived[name] = flow.R, flow.sum
             if name in masks:
                 edited[name] = came.sum - flow.sum
-        kept = [*graph.inputs, *(node.name for node in graph.nodes)] if keep_all else graph.inputs
-        return Explanation(
-            relevance=one_or_all({name: relevance[name] for name in graph.inputs}),
-            output=one_or_all(outputs),
-            rules=self.rules,
-            ledger=Ledger(entries, start=begun, arrived=arrived, edited_inputs=edited),
-            relevances={name: relevance[name] for name in kept if name in relevance},
-            activations={name: activations[name] for name in kept},
-            aliases=graph.aliases,
-            engine=computed_by,
-            graph=graph,
-            targets=targets,
+        ledger = Ledger(entries, start=begun, arrived=arrived, edited_inputs=edited)
+        return explained(
+            graph, self.rules, targets, outputs, relevance, activations, ledger, computed_by, keep=self.keep
         )
 
 
