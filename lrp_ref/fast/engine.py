@@ -25,7 +25,7 @@ from .flow import Call, Flow, Step
 from .memory import Memory, empty, on_device, same_rows
 from .product import Product
 from .steps import Summing, step_of
-from .sweep import Books
+from .sweep import Books, Totals, spans
 
 _BY_ELEMENT = (Signed, Unsigned, AtZero, Clipped, SignedOrZero)
 """Stabilizers whose e_k depends on z_k alone."""
@@ -240,14 +240,16 @@ def _edited(flow: Flow, masks: Mapping[str, Array], name: str, memory: Memory) -
 def _joined(flow: Flow, more: Flow, memory: Memory) -> Flow:
     """Relevance that came along two ways."""
     R = empty(flow.R.shape, flow.R, memory)
+    one, other, into = same_rows([flow.R, more.R, R], memory)
     if on_device(R):
         from .device import finished
 
-        one, other, into = same_rows([flow.R, more.R, R], memory)
         found = finished(one, None, other, len(R), into)
         return Flow(R, found.sum, found.magnitude, ours=True)
-    np.add(flow.R, more.R, out=R)
-    return Flow.of(R, memory, ours=True)
+    found = Totals(len(R), len(into))
+    for _, _, first, last in spans(len(R), *into.shape):
+        found.add(np.add(one[first:last], other[first:last], out=into[first:last]), first, last, memory)
+    return Flow(R, found.sum, found.magnitude, ours=True)
 
 
 def _entry(node: Node, came: Flow, flow: Flow, sent: Sequence[Flow], books: Books) -> Entry:

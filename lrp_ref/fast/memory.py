@@ -69,7 +69,10 @@ def channels_last(a: Array) -> Array:
 
 def lies_channels_last(a: Array) -> bool:
     """Whether (batch, channels, *size) has its channels next to each other in memory."""
-    return a.ndim > 2 and bool(channels_last(a).flags.c_contiguous)
+    if a.ndim < 3 or a.flags.c_contiguous:
+        return a.ndim > 2 and bool(channels_last(a).flags.c_contiguous)
+    last = channels_last(a)
+    return bool(last.flags.c_contiguous) or (not on_device(a) and _rows_lie_evenly(last))
 
 
 def contiguous(a: Array, memory: Memory) -> Array:
@@ -79,6 +82,19 @@ def contiguous(a: Array, memory: Memory) -> Array:
     copy = memory.array(a.shape, a)
     copy[...] = a
     return copy
+
+
+def _rows_lie_evenly(a: Array) -> bool:
+    """Whether (..., channels) has its rows contiguous and one as far as the other from the next: as a cut has them."""
+    steps = zip(a.strides[:-2], a.strides[1:-1], a.shape[1:-1], strict=True)
+    return a.ndim > 1 and a.strides[-1] == a.itemsize and all(outer == inner * n for outer, inner, n in steps)
+
+
+def rows_of(a: Array, memory: Memory) -> Array:
+    """(..., channels) as rows: a view where it can be one, else a copy; on a device contiguous."""
+    if on_device(a) or not _rows_lie_evenly(a):
+        a = contiguous(a, memory)
+    return a.reshape(-1, a.shape[-1])
 
 
 def empty(shape: Sequence[int], like: Array, memory: Memory) -> Array:
@@ -93,8 +109,7 @@ def same_order(arrays: Sequence[Array]) -> list[Array]:
 
 def same_rows(arrays: Sequence[Array], memory: Memory) -> list[Array]:
     """The same as rows of numbers: views, or copies of those that lie otherwise."""
-    ordered = [contiguous(a, memory) for a in same_order(arrays)]
-    return [a.reshape(-1, a.shape[-1]) if a.ndim > 1 else a.reshape(-1, 1) for a in ordered]
+    return [rows_of(a if a.ndim > 1 else a.reshape(-1, 1), memory) for a in same_order(arrays)]
 
 
 def on_device(a: Array) -> bool:

@@ -14,7 +14,7 @@ from ..layers import Conv, Dense
 from ..layers.base import Linear, Shape
 from ..values import value
 from .conv import Finish, Kernel, added_back, added_back_by_planes, products
-from .memory import Memory, channels_first, channels_last, contiguous, on_device
+from .memory import Memory, channels_first, channels_last, contiguous, on_device, rows_of
 from .sweep import Totals, spans, totals_of
 
 FEW = 4
@@ -86,8 +86,7 @@ class ConvOperator:
 
     def rows(self, a: Array, memory: Memory) -> Array:
         """(batch * positions, channels)."""
-        last = contiguous(channels_last(a), memory)
-        return last.reshape(-1, last.shape[-1])
+        return rows_of(channels_last(a), memory)
 
     def empty(self, shape: Shape, like: Array, memory: Memory) -> Array:
         """Channels last in memory."""

@@ -19,6 +19,12 @@ def fits(layer: object) -> bool:
     return type(layer) is MaxPool and layer.ties == "first" and layer.frozen_as == "winner"
 
 
+def apart(layer: MaxPool, shape: Shape) -> bool:
+    """Whether no two windows share a cell."""
+    window, _ = layer._windows(shape)
+    return all(span <= step for span, step in zip(window.span, window.stride, strict=True))
+
+
 def maxima(layer: MaxPool, a: Array, memory: Memory) -> Array:
     """The greatest cell of each window."""
     if on_device(a):

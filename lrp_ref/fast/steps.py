@@ -125,11 +125,8 @@ class Joining:
 
     def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
         """The cuts."""
-        flows = []
-        for part in self.layer.split(flow.R, call.shapes):
-            R_in = empty(part.shape, flow.R, call.memory)
-            R_in[...] = part
-            flows.append(Flow.of(R_in, call.memory, ours=True))
+        parts = self.layer.split(flow.R, call.shapes)
+        flows = [Flow.of(part, call.memory, ours=flow.ours) for part in parts]
         return flows, books_of(flow.R), "passed"
 
 
@@ -147,6 +144,8 @@ class Pooling:
     def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
         """R at the winners."""
         R_in = pool.routed(self.layer, call.inputs[0], call.z, flow.R, call.memory)
+        if pool.apart(self.layer, call.shapes[0]):  # every number is passed on as it is
+            return [Flow(R_in, flow.sum, flow.magnitude, ours=True)], books_of(flow.R), "passed"
         return [Flow.of(R_in, call.memory, ours=True)], books_of(flow.R), "passed"
 
 

@@ -45,14 +45,12 @@ def spans(batch: int, rows: int, numbers: int) -> Iterator[Span]:
 
 
 def sums(block: Array, samples: int) -> Array:
-    """The sum over each sample's rows, in float64: for the books."""
-    return np.add.reduce(block.reshape(samples, -1), axis=1, dtype=np.float64)
+    """The sum over each sample's rows, in float64, for the books; a row's own by BLAS, in the precision of the block.
 
-
-def about(block: Array, samples: int) -> Array:
-    """The same to the precision of the block, by the processor's dot product, which is four times as quick."""
+    Numpy's own sum of float32 in float64 takes five times as long.
+    """
     each = np.matmul(block, np.ones(block.shape[1], block.dtype))
-    return np.add.reduce(each.reshape(samples, -1), axis=1)
+    return np.add.reduce(each.reshape(samples, -1), axis=1, dtype=np.float64)
 
 
 class Totals:
@@ -87,7 +85,7 @@ class Totals:
         if block.min() < 0:
             magnitudes = memory.array(block.shape, block)
             np.abs(block, out=magnitudes)
-            total = about(magnitudes, until - sample)
+            total = sums(magnitudes, until - sample)
         self.magnitude[sample:until] += total
 
 
@@ -208,13 +206,13 @@ class Deal:
                 e = -e if z.max() < 0 else stabilized(z, self.epsilon, memory.array(z.shape, z))
             np.add(z, e, out=d)
             if (self.epsilon and self.e is None) or d.all():
-                np.divide(dealt, d, out=d)
+                d = np.divide(dealt, d, out=d if s is None else s[rows])
             else:
                 zero = d == 0
                 lost = np.where(zero, dealt, number(0, z))
                 books.unclaimed[into] += sums(lost, samples)
                 books.mark("poles", (lost != 0) & (z != 0) if self.one_sign else lost != 0, R, span.first)
-                np.divide(dealt, np.where(zero, number(1, z), d), out=d)
+                d = np.divide(dealt, np.where(zero, number(1, z), d), out=d if s is None else s[rows])
                 d[zero] = 0
             if self.bias is not None:
                 books.bias[into] += self._of_bias(d, span, len(R) // batch)
@@ -222,8 +220,6 @@ class Deal:
                 books.stabilizer[into] += sums(np.multiply(d, e, out=memory.array(e.shape, e)), samples)
             elif e:
                 books.stabilizer[into] += float(e) * sums(d, samples)
-            if s is not None:
-                s[rows] = d
             if then:
                 then(d, span.first, span.last)
         return anything
