@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..arrays import Array, namespace
 from ..layers.base import Shape
-from ..values import value
 from .memory import Memory, same_rows
 from .sweep import Books, totals_of
 
@@ -52,8 +51,7 @@ class Step(Protocol):
         ...
 
 
-@value
-class Call:
+class Call(NamedTuple):
     """What a step meets on the way back; inputs and output are None where it does not need them."""
 
     inputs: Sequence[Any]

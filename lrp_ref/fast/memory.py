@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Array, namespace
+from ..layers.base import Shape
 
-_SMALL = 2**12
-"""Bytes below which the allocator is as quick."""
+_SMALL = 2**16
+"""Bytes below which the allocator is as quick: it keeps them, and asks the system for nothing."""
 
 
 class Memory:
@@ -22,21 +22,21 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._free: dict[int, list[Array]] = {}
+        self._free: dict[int, list[tuple[Array, Any]]] = {}
 
     def array(self, shape: Sequence[int], like: Array) -> Array:
         """An array of `shape` with the dtype and on the device of `like`; its values are whatever was there."""
         xp, size = namespace(like), math.prod(shape) * like.dtype.itemsize
         if xp is not np or size < _SMALL:
             return xp.empty(shape, like.dtype)
-        free = self._free.setdefault(_size_class(size), [])
+        whole = _size_class(size)
+        free = self._free.setdefault(whole, [])
         try:
             block = free.pop()
         except IndexError:
-            block = np.empty(_size_class(size), np.uint8)
-        lease = _Lease(block, tuple(shape), like.dtype.str)
-        weakref.finalize(lease, free.append, block).atexit = False
-        return np.asarray(lease)
+            numbers = np.empty(whole, np.uint8)
+            block = (numbers, numbers.__array_interface__["data"])
+        return np.asarray(_Lease(block, free, tuple(shape), like.dtype.str))
 
     def empty_channels_last(self, shape: Sequence[int], like: Array) -> Array:
         """The same, as (batch, channels, *size) whose channels lie next to each other in memory."""
@@ -45,10 +45,14 @@ class Memory:
 
 
 class _Lease:
-    """What every view of an array from a block refers to; when it is gone, so are they."""
+    """What every view of an array from a block refers to: when they are gone so is this, and the block is free."""
 
-    def __init__(self, block: Array, shape: tuple[int, ...], dtype: str) -> None:
-        self.__array_interface__: dict[str, Any] = {**block.__array_interface__, "shape": shape, "typestr": dtype}
+    def __init__(self, block: tuple[Array, Any], free: list[tuple[Array, Any]], shape: Shape, dtype: str) -> None:
+        self.__array_interface__ = {"version": 3, "data": block[1], "shape": shape, "typestr": dtype}
+        self._block, self._free = block, free
+
+    def __del__(self) -> None:
+        self._free.append(self._block)
 
 
 def _size_class(size: int) -> int:

@@ -5,13 +5,13 @@ Arrays here are rows: (batch * positions, channels), each sample's rows one afte
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ..arrays import Array, number
-from ..values import value
 from .memory import Memory, on_device
 
 BLOCK = 2**16
@@ -49,8 +49,13 @@ def sums(block: Array, samples: int) -> Array:
 
     Numpy's own sum of float32 in float64 takes five times as long.
     """
-    each = np.matmul(block, np.ones(block.shape[1], block.dtype))
+    each = np.matmul(block, _ones(block.shape[1], block.dtype))
     return np.add.reduce(each.reshape(samples, -1), axis=1, dtype=np.float64)
+
+
+@functools.lru_cache(64)
+def _ones(count: int, dtype: np.dtype[Any]) -> Array:
+    return np.ones(count, dtype)
 
 
 class Totals:
@@ -59,6 +64,7 @@ class Totals:
     def __init__(self, batch: int, rows: int) -> None:
         self.sum, self.magnitude = np.zeros(batch), np.zeros(batch)
         self._rows = rows // max(1, batch)
+        self._signed = False
 
     @classmethod
     def found(cls, sum: Array, magnitude: Array) -> Totals:
@@ -82,7 +88,8 @@ class Totals:
         sample, until = first // self._rows, -(-last // self._rows)
         total = sums(block, until - sample)
         self.sum[sample:until] += total
-        if block.min() < 0:
+        self._signed = self._signed or bool(block.min() < 0)
+        if self._signed:
             magnitudes = memory.array(block.shape, block)
             np.abs(block, out=magnitudes)
             total = sums(magnitudes, until - sample)
@@ -151,8 +158,7 @@ class Books:
             setattr(self, account, marked.reshape(len(self.bias), -1).sum(axis=1))
 
 
-@value
-class Deal:
+class Deal(NamedTuple):
     """One share of a node's relevance on its way through the division, s = portion R / (z + e).
 
     `own` is the share's z. A portion is a number, or "positive" or "negative": R where the layer's own output `sign_of`
