@@ -200,7 +200,7 @@ class Deal(NamedTuple):
                 books.unclaimed[into] += sums(np.where(signs == 0, R[rows], number(0, R)), samples)
             anything = anything or not isinstance(self.portion, str) or bool(dealt.any())
             d = memory.array(z.shape, z)
-            least = z.min() if self.one_sign or not self.positive else 1
+            least = 1 if self.positive else z.min()
             if self.one_sign and least <= 0 and not z.all():
                 books.mark("empty", (z == 0) & (dealt != 0), R, span.first)
             e: Any = number(self.epsilon, z)
