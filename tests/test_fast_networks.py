@@ -118,13 +118,21 @@ def node_by_node(graph, x, composite, bound):
 def check(graph, x, composite):
     differ, quick = node_by_node(graph, x, composite, BOUND[x.dtype.type])
     plain = lrp.explain(graph, x, composite, 3, engine="plain")
-    decided = all(
-        ((plain.activations[node.inputs[0]] > 0) == (quick.activations[node.inputs[0]] > 0)).all()
-        for node in quick.graph.nodes if isinstance(node.layer, ReLU)
-    )  # fmt: skip
-    if decided:  # rounding, amplified through all the layers
-        assert abs(plain.relevance - quick.relevance).max() <= 1e3 * BOUND[x.dtype.type] * abs(plain.relevance).max()
+    if same_relus(plain, quick):  # rounding, amplified through all the layers
+        apart = abs(plain.relevance - quick.relevance).max()
+        if apart > 1e3 * BOUND[x.dtype.type] * abs(plain.relevance).max():  # then by no more than in the plain path
+            more = np.float64 if x.dtype == np.float32 else np.longdouble
+            truth = lrp.explain(graph, x.astype(more), composite, 3, engine="plain")
+            if same_relus(plain, truth):
+                assert abs(quick.relevance - truth.relevance).max() <= 8 * abs(plain.relevance - truth.relevance).max()
     return differ
+
+
+def same_relus(one, other):
+    return all(
+        ((one.activations[node.inputs[0]] > 0) == (other.activations[node.inputs[0]] > 0)).all()
+        for node in one.graph.nodes if isinstance(node.layer, ReLU)
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
