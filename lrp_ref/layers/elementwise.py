@@ -6,7 +6,22 @@ import math
 from dataclasses import field
 from typing import ClassVar, Literal
 
-from ..arrays import Array, as_array, erf, exp, expm1, like, log1p, number, per_channel, positive, tanh, total, where
+from ..arrays import (
+    Array,
+    as_array,
+    erf,
+    exp,
+    expm1,
+    like,
+    log1p,
+    negative,
+    number,
+    per_channel,
+    positive,
+    tanh,
+    total,
+    where,
+)
 from ..errors import ShapeError
 from ..values import value
 from .base import Diagonal, Layer, Linear, Shape, Wires, check_finite, sample_axes
@@ -425,9 +440,7 @@ class Given(Activation):
 
 def _sigmoid(a: Array) -> Array:
     """1 / (1 + exp(-a)), without overflow."""
-    small = exp(-abs(a))
-    one = number(1, a)
-    return where(a < 0, small, one) / (one + small)
+    return exp(negative(a)) / (number(1, a) + exp(-abs(a)))
 
 
 def _check_per_channel(value: Array, shape: Shape, what: str) -> None:
