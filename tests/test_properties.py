@@ -414,7 +414,7 @@ def test_a_report_says_what_held_and_what_was_skipped():
         (lrp.Gradient(), "no: it divides nothing"),
         (right, "unknown: a function shows no terms"),
     ],
-    ids=repr,
+    ids=lambda value: getattr(value, "__name__", repr(value)),
 )
 def test_whether_there_is_a_root(rule, root):
     assert check_rule(rule, examples=2).root.startswith(root)
