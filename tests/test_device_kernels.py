@@ -53,10 +53,15 @@ def nvrtc():
     except ImportError:
         found = None
     folders = list(found.submodule_search_locations) if found else []
-    libraries = sorted(path for folder in folders for path in Path(folder).glob("*/lib*/libnvrtc.so*"))
-    libraries = [path for path in libraries if "alt" not in path.name and "builtins" not in path.name]
+    libraries = sorted(path for folder in folders for path in Path(folder).glob("*/lib*/libnvrtc*.so*"))
+    builtins, libraries = (
+        [path for path in libraries if "alt" not in path.name and ("builtins" in path.name) == wanted]
+        for wanted in (True, False)
+    )
     if not libraries:
         pytest.skip("needs NVRTC, to compile the kernels for a device: pip install nvidia-cuda-nvrtc")
+    for path in builtins:  # not every version finds what lies beside it
+        ctypes.CDLL(str(path))
     return ctypes.CDLL(str(libraries[-1]))
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
 
-import numpy as np
-
 from ..arrays import Array, is_exact, namespace, ones, zeros
 from ..composites import Composite, as_composite
 from ..errors import ArithmeticMismatch, GraphError, LrpError
@@ -25,7 +23,7 @@ from .flow import Call, Flow, Step
 from .memory import Memory, empty, on_device, same_rows
 from .product import Product
 from .steps import Summing, step_of
-from .sweep import Books, Totals, spans
+from .sweep import Books, finished
 
 _BY_ELEMENT = (Signed, Unsigned, AtZero, Clipped, SignedOrZero)
 """Stabilizers whose e_k depends on z_k alone."""
@@ -241,14 +239,7 @@ def _joined(flow: Flow, more: Flow, memory: Memory) -> Flow:
     """Relevance that came along two ways."""
     R = empty(flow.R.shape, flow.R, memory)
     one, other, into = same_rows([flow.R, more.R, R], memory)
-    if on_device(R):
-        from .device import finished
-
-        found = finished(one, None, other, len(R), into)
-        return Flow(R, found.sum, found.magnitude, ours=True)
-    found = Totals(len(R), len(into))
-    for _, _, first, last in spans(len(R), *into.shape):
-        found.add(np.add(one[first:last], other[first:last], out=into[first:last]), first, last, memory)
+    found = finished(one, None, other, len(R), memory, into)
     return Flow(R, found.sum, found.magnitude, ours=True)
 
 

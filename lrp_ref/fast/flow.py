@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from ..arrays import Array, namespace
 from ..layers.base import Shape
 from .memory import Memory, same_rows
-from .sweep import Books, totals_of
+from .sweep import Books, finished
 
 
 @dataclasses.dataclass
@@ -25,7 +25,8 @@ class Flow:
     @classmethod
     def of(cls, R: Array, memory: Memory, *, ours: bool) -> Flow:
         """Relevance whose sums are still to be had."""
-        found = totals_of(same_rows([R], memory)[0], len(R), memory)
+        (rows,) = same_rows([R], memory)
+        found = finished(rows, None, None, len(R), memory)
         return cls(R, found.sum, found.magnitude, ours)
 
 

@@ -73,10 +73,8 @@ def channels_last(a: Array) -> Array:
 
 def lies_channels_last(a: Array) -> bool:
     """Whether (batch, channels, *size) has its channels next to each other in memory."""
-    if a.ndim < 3 or a.flags.c_contiguous:
-        return a.ndim > 2 and bool(channels_last(a).flags.c_contiguous)
     last = channels_last(a)
-    return bool(last.flags.c_contiguous) or (not on_device(a) and _rows_lie_evenly(last))
+    return a.ndim > 2 and (bool(last.flags.c_contiguous) or (not on_device(a) and _rows_lie_evenly(last)))
 
 
 def contiguous(a: Array, memory: Memory) -> Array:

@@ -15,7 +15,7 @@ from ..layers.base import Linear, Shape
 from ..values import value
 from .conv import Finish, Kernel, added_back, added_back_by_planes, products
 from .memory import Memory, channels_first, channels_last, contiguous, on_device, rows_of
-from .sweep import Totals, spans, totals_of
+from .sweep import Totals, finished, finishing, spans
 
 FEW = 4
 """Channels up to which relevance is added back plane by plane."""
@@ -146,7 +146,7 @@ class ConvOperator:
                 namespace(s).multiply(R_in, x, out=R_in)
             if more is not None:
                 namespace(s).add(R_in, more, out=R_in)
-            return R_in, totals_of(R_in.reshape(batch, -1), batch, memory)
+            return R_in, finished(R_in.reshape(batch, -1), None, None, batch, memory)
         out = memory.array((batch, *size, channels), s)
         R_in, positions = channels_first(out), kernel.window.positions(size)
         cells, rows = s.reshape(batch, *positions, -1), out.reshape(-1, channels)
@@ -159,7 +159,8 @@ class ConvOperator:
             else:
                 device.added_back(s, kernel, matrix, out, memory)
         elif flipped:
-            found, finish = _finishing(self, R_in, x, more, memory)
+            x_rows, more_rows = (None if a is None else self.rows(a, memory) for a in (x, more))
+            found, finish = finishing(rows, x_rows, more_rows, rows, batch, memory)
             products(cells, flipped, [matrix], [rows], memory, finish)
             return R_in, found
         else:
@@ -222,35 +223,8 @@ class DenseOperator:
 
 def _finished(operator: Operator, c: Array, x: Array | None, more: Array | None, memory: Memory) -> Totals:
     """c becomes times x, plus more; and its totals."""
-    if on_device(c):
-        from . import device
-
-        c_rows, x_rows, more_rows = (None if a is None else operator.rows(a, memory) for a in (c, x, more))
-        return device.finished(c_rows, x_rows, more_rows, len(c))
-    found, finish = _finishing(operator, c, x, more, memory)
-    for span in spans(len(c), *operator.rows(c, memory).shape):
-        finish(span.first, span.last)
-    return found
-
-
-def _finishing(
-    operator: Operator, c: Array, x: Array | None, more: Array | None, memory: Memory
-) -> tuple[Totals, Finish]:
-    """The same for blocks of rows: what is done to each, and the totals of those that it was done to."""
-    out, x_rows, more_rows = (None if a is None else operator.rows(a, memory) for a in (c, x, more))
-    assert out is not None
-    found, xp = Totals(len(c), len(out)), namespace(c)
-
-    def finish(first: int, last: int) -> None:
-        for start, stop in found.within(first, last, out.shape[1]):
-            block = out[start:stop]
-            if x_rows is not None:
-                xp.multiply(block, x_rows[start:stop], out=block)
-            if more_rows is not None:
-                xp.add(block, more_rows[start:stop], out=block)
-            found.add(block, start, stop, memory)
-
-    return found, finish
+    c_rows, x_rows, more_rows = (None if a is None else operator.rows(a, memory) for a in (c, x, more))
+    return finished(c_rows, x_rows, more_rows, len(c), memory)
 
 
 def _blocks(a: Array, batch: int, rows: int, numbers: int) -> list[tuple[int, int]]:

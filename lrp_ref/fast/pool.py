@@ -19,7 +19,7 @@ def fits(layer: object) -> bool:
     return type(layer) is MaxPool and layer.ties == "first" and layer.frozen_as == "winner"
 
 
-def apart(layer: MaxPool, shape: Shape) -> bool:
+def windows_apart(layer: MaxPool, shape: Shape) -> bool:
     """Whether no two windows share a cell."""
     window, _ = layer._windows(shape)
     return all(span <= step for span, step in zip(window.span, window.stride, strict=True))
@@ -53,8 +53,8 @@ def routed(layer: MaxPool, a: Array, z: Array, R: Array, memory: Memory) -> Arra
     R_in = memory.array(whole.shape, R)
     size = whole.shape[1:-1]
     covered = tuple(n * step for n, step in zip(positions, window.stride, strict=True))
-    apart = window.kernel == window.stride and window.dilation == (1,) * len(size) and covered == size
-    if not apart:
+    covers = window.kernel == window.stride and window.dilation == (1,) * len(size) and covered == size
+    if not covers:
         R_in[...] = 0
     places = _tiled(R_in, window, positions)
     for (tile, cells), (_, into) in zip(_tiled(whole, window, positions), places, strict=True):
@@ -67,8 +67,8 @@ def routed(layer: MaxPool, a: Array, z: Array, R: Array, memory: Memory) -> Arra
             wins &= waiting
             waiting ^= wins
             np.copyto(passed, wins)  # numbers times numbers are quicker than times bools
-            np.multiply(came, passed, out=part if apart else passed)
-            if not apart:
+            np.multiply(came, passed, out=part if covers else passed)
+            if not covers:
                 part += passed
     inside = R_in[(slice(None), *_inside(a.shape[2:], window))]
     return channels_first(inside)

@@ -224,8 +224,8 @@ class Product:
             if every is not None:
                 s[share.index] = every[:, i * outputs : (i + 1) * outputs]
             else:
-                own_rows = flow.ours and len(active) == 1 and rows.flags.c_contiguous
-                s[share.index] = rows if own_rows else memory.array(rows.shape, R)
+                in_place = flow.ours and len(active) == 1 and rows.flags.c_contiguous
+                s[share.index] = rows if in_place else memory.array(rows.shape, R)
             deal = self._deal(share, a, call.z, ridden, x_of, memory, neither=signed[:1] == [share.index])
             dealt[share.index] = deal.divide(rows, s[share.index], batch, books, memory)
         books.count()

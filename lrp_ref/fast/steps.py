@@ -155,9 +155,11 @@ class Pooling:
     def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
         """R at the winners."""
         R_in = pool.routed(self.layer, call.inputs[0], call.z, flow.R, call.memory)
-        if pool.apart(self.layer, call.shapes[0]):  # every number is passed on as it is
-            return [Flow(R_in, flow.sum, flow.magnitude, ours=True)], books_of(flow.R), "passed"
-        return [Flow.of(R_in, call.memory, ours=True)], books_of(flow.R), "passed"
+        if pool.windows_apart(self.layer, call.shapes[0]):  # each number is passed on as it is
+            passed = dataclasses.replace(flow, R=R_in, ours=True)
+        else:
+            passed = Flow.of(R_in, call.memory, ours=True)
+        return [passed], books_of(flow.R), "passed"
 
 
 @value

@@ -50,9 +50,8 @@ def sums(block: Array, samples: int) -> Array:
 
 
 def about(block: Array, samples: int) -> Array:
-    """The same, but each row's own by BLAS in the precision of the block, which is five times as quick.
-
-    Good enough for what is only rounding's measure (magnitudes), or small and rounded itself (what stabilizers take).
+    """The same, but each row's own by BLAS in the precision of the block, which is five times as quick: for magnitudes,
+    which rounding is measured by.
     """
     each = np.matmul(block, _ones(block.shape[1], block.dtype))
     return np.add.reduce(each.reshape(samples, -1), axis=1, dtype=np.float64)
@@ -101,15 +100,38 @@ class Totals:
         self.magnitude[sample:until] += total
 
 
-def totals_of(rows: Array, batch: int, memory: Memory) -> Totals:
-    """Of rows of any number."""
-    if on_device(rows):
-        from .device import finished
+def finishing(
+    c: Array, x: Array | None, more: Array | None, out: Array, batch: int, memory: Memory
+) -> tuple[Totals, Callable[[int, int], None]]:
+    """What makes rows [first, last) of out those of c x + more, and the totals of those that it made.
 
-        return finished(rows, None, None, batch)
-    found = Totals(batch, len(rows))
-    for span in spans(batch, *rows.shape):
-        found.add(rows[span.first : span.last], span.first, span.last, memory)
+    x and more None: 1 and 0, and without both out is c. All are rows, on the host.
+    """
+    found = Totals(batch, len(c))
+
+    def finish(first: int, last: int) -> None:
+        for start, stop in found.within(first, last, c.shape[1]):
+            block, into = c[start:stop], out[start:stop]
+            if x is not None:
+                block = np.multiply(block, x[start:stop], out=into)
+            if more is not None:
+                block = np.add(block, more[start:stop], out=into)
+            found.add(block, start, stop, memory)
+
+    return found, finish
+
+
+def finished(
+    c: Array, x: Array | None, more: Array | None, batch: int, memory: Memory, out: Array | None = None
+) -> Totals:
+    """c x + more, in place or into `out`, and its totals; x and more None: 1 and 0. All are rows."""
+    if on_device(c):
+        from . import device
+
+        return device.finished(c, x, more, batch, out)
+    found, finish = finishing(c, x, more, c if out is None else out, batch, memory)
+    for span in spans(batch, *c.shape):
+        finish(span.first, span.last)
     return found
 
 
@@ -228,9 +250,9 @@ class Deal(NamedTuple):
             if self.bias is not None:
                 books.bias[into] += self._of_bias(d, span, len(R) // batch)
             if isinstance(e, np.ndarray):
-                books.stabilizer[into] += about(np.multiply(d, e, out=memory.array(e.shape, e)), samples)
+                books.stabilizer[into] += sums(np.multiply(d, e, out=memory.array(e.shape, e)), samples)
             elif e:
-                books.stabilizer[into] += float(e) * about(d, samples)
+                books.stabilizer[into] += float(e) * sums(d, samples)
             if then:
                 then(d, span.first, span.last)
         return anything
