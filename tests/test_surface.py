@@ -130,6 +130,19 @@ BELOW = {  # module: what it may import of the package, besides errors, files, t
     "data": {"graph", "layers"},
     "show": {"arrays"},
     "theory": {"arrays", "explain", "graph", "layers", "propagate", "rules", "signs", "targets"},
+    "oracle": {
+        "arrays",
+        "canonize",
+        "composites",
+        "explain",
+        "graph",
+        "layers",
+        "ledger",
+        "propagate",
+        "rules",
+        "stabilize",
+        "targets",
+    },
 }
 INSIDE_FUNCTIONS = {("explain", "fast"), ("explain", "store"), ("io", "loaders")}
 
