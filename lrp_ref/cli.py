@@ -1,5 +1,5 @@
-"""``lrp-ref``: the digits explained under four sets of rules (demo), one explanation at a time (explain), and the
-Taylor expansion behind it held against it (verify).
+"""``lrp-ref``: the digits explained under four sets of rules (demo), one explanation at a time (explain), the Taylor
+expansion behind it held against it (verify), and known answers for other frameworks (vectors).
 
 Exit codes: 0 good; 1 a check failed; 2 wrong use or bad input; 130 interrupted. An error is one line.
 """
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(prog="lrp-ref", description="Layer-wise relevance propagation, by the reference.")
     parser.add_argument("--version", action="version", version=f"lrp-ref {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="demo | explain | verify", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="demo | explain | verify | vectors", required=True)
 
     demo = commands.add_parser("demo", allow_abbrev=False, help="explain ten digits under four sets of rules")
     demo.set_defaults(run=_demo)
@@ -136,7 +136,13 @@ def _parser() -> argparse.ArgumentParser:
     held.add_argument("--no-context", action="store_true", help="do not run the network above from each root")
     held.add_argument("--full", action="store_true", help="run the full recursion, however long it takes")
     held.add_argument("--out", type=Path, metavar="DIR|PNG", help="write a page and its picture here, or the picture")
-    for command in (demo, one, held):
+
+    known = commands.add_parser("vectors", allow_abbrev=False, help="known answers that any framework can be held to")
+    what = known.add_subparsers(title="commands", metavar="export", required=True)
+    export = what.add_parser("export", allow_abbrev=False, help="write the conformance vectors into a new folder")
+    export.set_defaults(run=_export)
+    export.add_argument("folder", type=Path, metavar="DIR", help="a folder that is not there yet")
+    for command in (demo, one, held, export):
         command.add_argument("--traceback", action="store_true", help="show where an error arose")
     return parser
 
@@ -171,6 +177,17 @@ def _what_is_explained(command: argparse.ArgumentParser) -> None:
     image.add_argument(
         "--layout", help="channels_first or channels_last, as the network reads it; default: channels_first"
     )
+
+
+def _export(options: argparse.Namespace) -> str:
+    import json
+
+    from .oracle.vectors import VERSION, export
+
+    folder = export(options.folder)
+    about = json.loads((folder / "manifest.json").read_text())
+    groups = ", ".join(f"{name} {group['tests']}" for name, group in about["groups"].items())
+    return f"vectors {VERSION}: {about['numberOfTests']} tests ({groups})\nin {os.path.relpath(folder)}: see README.md"
 
 
 # --- one explanation ------------------------------------------------------------------------------

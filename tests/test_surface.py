@@ -138,6 +138,8 @@ BELOW = {  # module: what it may import of the package, besides errors, files, t
         "graph",
         "layers",
         "ledger",
+        "loaders",
+        "presets",
         "propagate",
         "rules",
         "stabilize",

@@ -1,5 +1,9 @@
-"""The oracle: what other frameworks compute under the same names, and which of it explains their numbers."""
+"""The oracle: what other frameworks compute under the same names, and which of it explains their numbers.
 
+The conformance vectors, which any framework can be held to, are in :mod:`lrp_ref.oracle.vectors`.
+"""
+
+from . import vectors
 from .variants import (
     CATALOGUE,
     Setting,
@@ -18,4 +22,5 @@ __all__ = [
     "Variant",
     "named",
     "of_statistics",
+    "vectors",
 ]  # fmt: skip

@@ -9,9 +9,22 @@ from typing import Any
 from ...arrays import Array, exact, fractions, ones, total
 from ...composites import Composite
 from ...graph import Graph, Node
-from ...layers import AdaptiveMaxPool, Add, BatchNorm, GlobalMaxPool, Layer, MaxPool, Sub
+from ...layers import (
+    AdaptiveMaxPool,
+    Add,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    Dense,
+    GlobalMaxPool,
+    Layer,
+    MaxPool,
+    Scale,
+    Sub,
+)
 from ...layers.pool import WindowSum
 from ...propagate import Rule
+from ...targets import logit, one
 from ...values import value
 
 
@@ -34,7 +47,7 @@ class Case:
     group : the file that it stands in
     name : unique in the group
     inputs : {input: float64 array (batch, ...)}, exactly representable in float32
-    start : an exact array of the output's shape, or the class whose logit is explained
+    start : an exact array of the output's shape, or a target that says of which class, and at which relevance
     rules : a composite, or a rule for every node that is not a wire
     mask : {node: exact array} that relevance is multiplied by on its way
     sources : keys of :data:`SOURCES`, besides those of the rules
@@ -49,7 +62,7 @@ class Case:
     comment: str
     network: Network
     inputs: Mapping[str, Array]
-    start: Array | int
+    start: Array | logit | one
     rules: Composite | Rule
     mask: Mapping[str, Array] = field(default_factory=dict)
     sources: Sequence[str] = ()
@@ -89,6 +102,7 @@ CONDITIONS: Mapping[str, str] = {
 """What a case can have, in the words of the table of coverage."""
 
 MAX_POOLS = (MaxPool, GlobalMaxPool, AdaptiveMaxPool)
+WITH_BIAS = (Dense, Conv, ConvTranspose, BatchNorm, Scale, Add, Sub)
 
 
 def conditions(layer: Layer, inputs: Sequence[Array], R: Array) -> list[str]:
@@ -126,7 +140,7 @@ def conditions(layer: Layer, inputs: Sequence[Array], R: Array) -> list[str]:
         real = winner.window.real(a, winner.positions)
         equal = (cells == layer.forward(a)[:, :, None]) & real
         found["ties"] = _any(equal.sum(axis=2) > 1)
-    if hasattr(layer, "bias") or isinstance(layer, (BatchNorm, Add, Sub)):
+    if isinstance(layer, WITH_BIAS):
         found |= {"bias 0": _any(bias == 0), "bias +": _any(bias > 0), "bias -": _any(bias < 0)}
     return [name for name in CONDITIONS if found.get(name)]
 

@@ -13,7 +13,7 @@ from ...errors import LrpError
 from ...explain import Explanation, explain
 from ...graph import Graph, given
 from ...ledger import Ledger
-from ...targets import StartRelevance, logit
+from ...targets import StartRelevance, Target, logit, one
 from ...values import value
 from ..variants import CATALOGUE, FIRST, SIZES, STARTS, Setting, Variant, of_statistics
 from .cases import Case, conditions
@@ -35,6 +35,11 @@ numbers."""
 
 NOT_TOLD = {"float32 arithmetic": "rounding is no fault of a formula: consumers compare within a tolerance"}
 """Variants that no case is to tell from the rule, and why."""
+
+VISIBLE = Fraction(1, 2**20)
+"""How far a variant must be off, relative to the greatest relevance, for a case to say that it catches it: so far that
+it shows in float32.
+"""
 
 SIZED = (
     *(f"stabilizer of size {epsilon:g}" for epsilon in SIZES), "stabilizer of 0.25 rms", "stabilizer of 0.1 rms",
@@ -89,7 +94,7 @@ def computed(case: Case) -> Computed:
         "comment": case.comment,
         "network": case.network.name,
         "batch": len(next(iter(case.inputs.values()))),
-        "target": {"logit": case.start} if isinstance(case.start, int) else {"start": "given"},
+        "target": _spelled_target(case.start),
         "start": {name: tensor(start) for name in outputs},
         "mask": {name: tensor(a) for name, a in case.mask.items()},
         "rules": {node.name: spelled_rule(rules[node.name]) for node in graph.nodes if node.name in e.relevances},
@@ -114,8 +119,15 @@ def _graph(case: Case) -> Graph:
     return given(case.network.graph, dict(case.inputs))
 
 
-def _target(case: Case) -> Any:
-    return logit(case.start) if isinstance(case.start, int) else StartRelevance(case.start)
+def _target(case: Case) -> Target:
+    return case.start if isinstance(case.start, (logit, one)) else StartRelevance(case.start)
+
+
+def _spelled_target(start: Any) -> dict[str, Any]:
+    """Which class is explained from which relevance: its logit or 1; null where an array was given."""
+    if isinstance(start, (logit, one)):
+        return {"class": start.k, "from": type(start).__name__}
+    return {"class": None, "from": "given"}
 
 
 def _conditions(case: Case, outputs: Mapping[str, Array]) -> list[str]:
@@ -168,7 +180,7 @@ def variants(case: Case, e: Explanation) -> Iterator[tuple[str, Mapping[str, Arr
         folding = Composite(composite.cases, canonize=[batch_norm_folded])
         setting = Setting.of(case.unfolded, x, folding, _target(case))
     for variant in catalogue(case):
-        if variant.scope == "start" and not isinstance(case.start, int):
+        if variant.scope == "start" and not isinstance(case.start, (logit, one)):
             continue  # the start is given, so that nobody can start elsewhere
         try:
             changed = variant.everywhere(setting)
@@ -188,16 +200,25 @@ def _inputs(e: Explanation) -> dict[str, Array]:
     return {name: e.relevances[name] for name in relevance} if isinstance(relevance, dict) else {"": relevance}
 
 
+def _has_a_size(name: str) -> bool:
+    """Whether a variant is one of a stabilizer's size: of networks such numbers are long, and single layers have
+    them.
+    """
+    return "1e-" in name
+
+
 def _differs(one: Explanation, other: Explanation) -> bool:
-    a, b = _inputs(one), _inputs(other)
-    return any(bool((fractions(a[name]) != fractions(b[name])).any()) for name in a)
+    """Whether the inputs' relevance differs visibly."""
+    ours, theirs = _inputs(one), _inputs(other)
+    off = max(abs(fractions(ours[name]) - fractions(theirs[name])).max() for name in ours)
+    return bool(off > VISIBLE * max(abs(fractions(a)).max() for a in theirs.values()))
 
 
 def accepted(case: Case, told: list[tuple[str, Mapping[str, Array]]]) -> list[dict[str, Any]]:
     """What the variants that somebody means compute; those that compute the same stand together."""
     together: dict[tuple[Fraction, ...], tuple[list[str], Mapping[str, Array]]] = {}
     for name, relevance in told:
-        if name not in (*MISTAKES, *OTHERWISE):
+        if name not in (*MISTAKES, *OTHERWISE) and (case.kind or case.group == "hand" or not _has_a_size(name)):
             key = tuple(number for a in relevance.values() for number in fractions(a).reshape(-1))
             together.setdefault(key, ([], relevance))[0].append(name)
     (only, *_) = case.network.graph.inputs

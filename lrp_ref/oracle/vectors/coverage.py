@@ -1,5 +1,6 @@
 """What the single layers' cases cover: for every kind of layer, rule and condition at least two cases of differing
-shape, or a reason why there can be none."""
+shape, or a reason why there can be none.
+"""
 
 from __future__ import annotations
 

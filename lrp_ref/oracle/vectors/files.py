@@ -16,7 +16,7 @@ VERSION = "1.0.0"
 FORMAT = 1
 """Of the files."""
 DATA = Path(__file__).parent / "data"
-BESIDE = ("README.md", "group.schema.json", "manifest.schema.json")
+BESIDE = ("README.md",)
 """What is written by hand, and stands beside the data."""
 
 

@@ -21,7 +21,7 @@ from ...errors import LrpError
 from ...files import written_whole
 from ...text import Progress
 from ..variants import CATALOGUE, of_statistics
-from . import coverage, hand, networks, singles
+from . import coverage, hand, networks, schema, singles
 from .cases import CONDITIONS, Case, Network
 from .compute import MISTAKES, NOT_TOLD, Computed, computed
 from .files import DATA, FORMAT, VERSION
@@ -68,6 +68,8 @@ def files() -> dict[str, bytes]:
     made: dict[str, bytes] = {}
     for group, members in by_group.items():
         made[f"{group}.json"], made[f"{group}.safetensors"] = _group(group, members)
+    made["group.schema.json"] = _indented(schema.group())
+    made["manifest.schema.json"] = _indented(schema.manifest(ORDER))
     onnx = dict(sorted(_onnx(every)))
     made["manifest.json"] = _manifest(by_group, made, onnx)
     made["networks.zip"] = zipped(onnx)
@@ -179,7 +181,11 @@ def _manifest(
         "notTold": dict(NOT_TOLD),
         "later": LATER,
     }
-    return (json.dumps(about, indent=1, allow_nan=False) + "\n").encode()
+    return _indented(about)
+
+
+def _indented(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _coverage(by_group: Mapping[str, list[tuple[int, Case, Computed]]]) -> str:

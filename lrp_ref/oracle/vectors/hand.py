@@ -27,9 +27,13 @@ from ...rules import (
     ZPlus,
 )
 from ...stabilize import AtZero, Clipped, Relative, SignedOrZero, Unsigned
+from ...targets import logit
 from .cases import Case, Network
 
-NANO, TENTH = F(1, 10**9), F(1, 10**7)
+NANO: Any = F(1, 10**9)
+TENTH: Any = F(1, 10**7)
+MILLIONTH: Any = F(1, 10**6)
+"""Rules take any rational; their annotations say float, as users write."""
 
 
 def _case(
@@ -44,7 +48,7 @@ def _case(
         comment=comment,
         network=Network(network, graph, {key: a.shape[1:] for key, a in inputs.items()}),
         inputs=inputs,
-        start=start if isinstance(start, int) else exact(start),
+        start=logit(start) if isinstance(start, int) else exact(start),
         rules=rules,
         mask={node: exact(a) for node, a in (mask or {}).items()},
         sources=sources,
@@ -69,7 +73,7 @@ THIRDS = [[F(1, 3), F(2, 3)]]
 
 
 def _julia() -> Iterator[Case]:
-    source = {"sources": ("julia",)}
+    source: dict[str, Any] = {"sources": ("julia",)}
     yield _case(
         "julia-dense", "z = (18, 25), s = (1/54, 2/75)", chain(JULIA), [[1, 2]], THIRDS, Zero(),
         {"input": [[F(17, 90), F(316, 675)]]}, network="julia-dense", **source,
@@ -81,7 +85,7 @@ def _julia() -> Iterator[Case]:
             {"input": [[F(2, 3), F(8, 3)]]}, network="julia-scale", **source,
         )  # fmt: skip
     for ties in ("first", "shared"):
-        pool = chain(MaxPool(kernel=2, stride=1, ties=ties))  # type: ignore[arg-type]
+        pool = chain(MaxPool(kernel=2, stride=1, ties=ties))
         yield _case(
             f"julia-max-pool/{ties}", "no window has a tie, so it does not matter how ties are treated", pool,
             [[[[1, 2, 3], [10, 5, 6], [7, 8, 9]]]], [[[[F(1, 30), F(2, 30)], [F(3, 30), F(4, 30)]]]],
@@ -168,7 +172,7 @@ def two_inputs() -> Graph:
 
 
 def _captum() -> Iterator[Case]:
-    source = {"sources": ("captum",)}
+    source: dict[str, Any] = {"sources": ("captum",)}
     basic = chain(
         Conv(weight=_full(2, 1, 3, 3), bias=[-50.0, -75.0]), ReLU(), Flatten(),
         Dense(weight=np.repeat([[1.0], [-1.0]], [5, 3], axis=0) * _full(8, 4), bias=_full(4, value=0.0)), ReLU(),
@@ -313,10 +317,10 @@ def _witness() -> Iterator[Case]:
 
 
 def _on_paper() -> Iterator[Case]:
-    source = {"sources": ("by hand",)}
+    source: dict[str, Any] = {"sources": ("by hand",)}
     yield _case(
         "cancellation", "w = (1, -1) at a = (1, 1): z = 0, and a message of a million each way",
-        chain(Dense(weight=[[1.0], [-1.0]])), [[1, 1]], [[1]], Epsilon(epsilon=F(1, 10**6)),
+        chain(Dense(weight=[[1.0], [-1.0]])), [[1, 1]], [[1]], Epsilon(epsilon=MILLIONTH),
         {"input": [[10**6, -(10**6)]]}, network="cancellation", **source,
     )  # fmt: skip
     yield _case(

@@ -157,6 +157,8 @@ def instances() -> list[Instance]:
         # sums
         of("add-constant", L.Add(constant=[[0.5, -0.75, 0.0], [0.0, 1.0, -0.5]]), (2, 3), (2, 3)),
         of("add-broadcast", L.Add(constant=[0.5, -0.5, 0.0]), (2, 1), (1, 3), (2, 3)),
+        of("add-constant-only", L.Add(constant=[0.5, -0.75, 0.0, 0.25]), (4,)),
+        of("add-constant-only-2d", L.Add(constant=[0.5, -0.5, 0.0]), (2, 3)),
         of("add-plain", L.Add(), (4,), (4,), rich=False),
         of("sub", L.Sub(), (2, 3), (2, 3)),
         of("sub-broadcast", L.Sub(), (2, 1), (1, 3)),
@@ -174,6 +176,7 @@ def instances() -> list[Instance]:
         of("resize1d-linear", L.Resize(size=5), (2, 3)),
         of("resize2d-linear-corners", L.Resize(size=(3, 5), coordinates="align_corners"), (1, 2, 3)),
         of("resize1d-nearest", L.Resize(size=6, mode="nearest", coordinates="asymmetric"), (2, 4)),
+        of("resize2d-nearest", L.Resize(scale=(2, 0.5), mode="nearest", rounding="round_prefer_ceil"), (1, 2, 4)),
         of("upsample1d", L.Upsample(2), (2, 3)),
         of("upsample2d", L.Upsample((2, 1)), (1, 2, 3)),
         # wires

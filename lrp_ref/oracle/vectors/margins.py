@@ -113,4 +113,5 @@ def _of_rule(frozen: Linear, rule: Rule, a: Array, R: Array) -> Iterator[Kink]:
 
 
 def _least(distances: Array) -> Fraction:
-    return min(fractions(distances).reshape(-1))
+    values: list[Fraction] = fractions(distances).reshape(-1).tolist()
+    return min(values)

@@ -11,6 +11,7 @@ from ... import presets
 from ...arrays import Array, exact
 from ...canonize import batch_norm_folded
 from ...composites import Composite, as_composite, first, kind
+from ...errors import LrpError
 from ...graph import Graph, Node, chain
 from ...layers import (
     Add,
@@ -21,12 +22,12 @@ from ...layers import (
     Dense,
     Flatten,
     GlobalAvgPool,
-    Layer,
     MaxPool,
     ReLU,
 )
 from ...propagate import Rule
 from ...rules import AlphaBeta, Epsilon, Flat, Gamma, GeneralizedGamma, Gradient, Norm, Pass, WSquare, ZBox, Zero, ZPlus
+from ...targets import logit, one
 from ..variants import Statistics
 from .cases import Case, Network
 from .instances import QUARTERS, bias
@@ -34,6 +35,7 @@ from .numbers import Draw
 
 Shape = tuple[int, ...]
 
+TRIES = 200
 PIXELS = tuple(i / 4 for i in range(5))
 """What a network's inputs are drawn from: in the box from 0 to 1."""
 
@@ -76,15 +78,15 @@ def _mlp_two() -> Graph:
 
 def _vgg() -> Graph:
     return chain(
-        _conv("vgg/0", 2, 1, 3, 3, padding=1), ReLU(), MaxPool(2), _conv("vgg/1", 3, 2, 2, 2), ReLU(),
+        _conv("vgg/0", 2, 1, 2, 2), ReLU(), MaxPool(2, stride=1), _conv("vgg/1", 3, 2, 2, 2), ReLU(),
         MaxPool(2, stride=1), Flatten(), _dense("vgg/2", 3, 2),
     )  # fmt: skip
 
 
 def _lenet() -> Graph:
     return chain(
-        _conv("lenet/0", 2, 2, 2, 2), ReLU(), AvgPool(2), _conv("lenet/1", 2, 2, 1, 2), ReLU(), Flatten(),
-        _dense("lenet/2", 2, 3),
+        _conv("lenet/0", 2, 1, 2, 2), ReLU(), AvgPool(2), _conv("lenet/1", 2, 2, 1, 2), ReLU(), Flatten(),
+        _dense("lenet/2-b", 2, 3),
     )  # fmt: skip
 
 
@@ -98,7 +100,7 @@ def _residual() -> Graph:
             Node("relu1", ReLU(), "add"),
             Node("mean", GlobalAvgPool(), "relu1"),
             Node("flat", Flatten(), "mean"),
-            Node("logits", _dense("residual/2", 2, 2), "flat"),
+            Node("logits", _dense("residual/2-c", 2, 2), "flat"),
         ],
         outputs="logits",
     )
@@ -164,7 +166,7 @@ def _norm_after() -> Graph:
             Node("conv2", _conv("norm-after/1", 2, 2, 1, 1), "pool"),
             Node("relu2", ReLU(), "conv2"),
             Node("flat", Flatten(), "relu2"),
-            Node("logits", _dense("norm-after/2", 8, 2), "flat"),
+            Node("logits", _dense("norm-after/2-b", 8, 2), "flat"),
         ],
         outputs="logits",
     )
@@ -180,7 +182,7 @@ def _norm_before() -> Graph:
             Node("relu", ReLU(), "conv"),
             Node("mean", GlobalAvgPool(), "relu"),
             Node("flat", Flatten(), "mean"),
-            Node("logits", _dense("norm-before/2", 2, 2), "flat"),
+            Node("logits", _dense("norm-before/2-b", 2, 2), "flat"),
         ],
         outputs="logits",
     )
@@ -189,8 +191,8 @@ def _norm_before() -> Graph:
 NETWORKS: Mapping[str, tuple[Graph, Shape]] = {
     "mlp": (_mlp(), (4,)),
     "mlp-two": (_mlp_two(), (3,)),
-    "vgg": (_vgg(), (1, 6, 6)),
-    "lenet": (_lenet(), (2, 3, 5)),
+    "vgg": (_vgg(), (1, 5, 5)),
+    "lenet": (_lenet(), (1, 3, 5)),
     "residual": (_residual(), (1, 3, 3)),
     "residual-1d": (_residual_1d(), (2, 5)),
     "densenet": (_densenet(), (1, 3, 3)),
@@ -201,10 +203,11 @@ NETWORKS: Mapping[str, tuple[Graph, Shape]] = {
 BATCH_NORMED = ("residual-1d", "norm-after", "norm-before")
 
 
-
 def _of_all(rule: Rule) -> Composite:
     """A rule for the layers with weights; Pass for batch norms, Norm for the sums."""
-    return Composite([(kind(BatchNorm), Pass()), (kind(Conv, Dense), rule), (kind(Add, AvgPool, GlobalAvgPool), Norm())])
+    return Composite(
+        [(kind(BatchNorm), Pass()), (kind(Conv, Dense), rule), (kind(Add, AvgPool, GlobalAvgPool), Norm())]
+    )
 
 
 def _with_first(rule: Rule, rest: Rule) -> Composite:
@@ -249,6 +252,8 @@ def cases() -> Iterator[Case]:
             yield case(network, network, name, rules)
         for name, composite in PRESETS.items():
             yield case(network, network, name, composite, sources=("zennit",))
+    for network in ("mlp", "mlp-two", "lenet", "inception"):
+        yield case(network, network, "zero from 1", Zero(), start=one)
     for name, (network, composite) in OF_THE_AUTHORS.items():
         source = "montavon2019" if name.startswith("chapter") else "tutorial"
         pooled = f"{network}-average-pooled" if "vgg16" in name and network == "vgg" else network
@@ -268,30 +273,46 @@ def cases() -> Iterator[Case]:
 
 
 def case(
-    name: str, saved: str, label: str, rules: Composite | Rule, graph: Graph | None = None, sources: tuple[str, ...] = ()
+    name: str,
+    saved: str,
+    label: str,
+    rules: Composite | Rule,
+    graph: Graph | None = None,
+    sources: tuple[str, ...] = (),
+    start: type[logit] | type[one] = logit,
 ) -> Case:
-    """The rules on a network, for the logit of greatest magnitude of the first sample."""
+    """The rules on a network, for the greatest logit of the first sample."""
     original, shape = NETWORKS[name]
     composite = as_composite(rules)
     unfolded = None if graph is None else original
     graph = composite.prepare(original if graph is None else graph)
     network = Network(saved, dataclasses.replace(graph, notes=()), {"input": shape})
     samples = 2 if label.startswith(("tutorial", "zero")) else 1
-    x = Draw(f"network/{name}/input").of(PIXELS, (samples, *shape))
+    x = inputs(name, samples)
     return Case(
         group="networks",
         name=f"{saved}/{label}",
         comment=f"{label} on the network {saved}",
         network=network,
         inputs={"input": x},
-        start=_class(graph, x),
+        start=start(_class(graph, x)),
         rules=Composite(composite.cases),
         sources=sources,
         unfolded=unfolded,
     )
 
 
+def inputs(name: str, samples: int) -> Array:
+    """Drawn pixels, the first draw whose first sample has a logit above 0: or rules of positive parts have nothing."""
+    graph, shape = NETWORKS[name]
+    for attempt in range(TRIES):
+        x = Draw(f"network/{name}/input/{attempt}").of(PIXELS, (samples, *shape))
+        if max(graph.forward(exact(x))[graph.outputs[0]][0]) > 0:
+            return x
+    raise LrpError(f"{name}: no draw of {TRIES} has a logit above 0")
+
+
 def _class(graph: Graph, x: Array) -> int:
-    """The class of the greatest logit of the first sample, which is not 0."""
+    """The class of the greatest logit of the first sample."""
     z = graph.forward(exact(x))[graph.outputs[0]][0]
-    return int(max(range(len(z)), key=lambda k: abs(z[k])))
+    return int(max(range(len(z)), key=lambda k: z[k]))

@@ -27,7 +27,7 @@ from ...rules import (
     ZMinus,
     ZPlus,
 )
-from ...stabilize import AtZero, Clipped, Relative, SignedOrZero, Unsigned
+from ...stabilize import AtZero, Clipped, Relative, SignedOrZero, Stabilizer, Unsigned
 from .cases import Case, Network, single
 from .instances import GROUP, Instance, inputs, instances
 from .numbers import Draw
@@ -71,7 +71,7 @@ def box(i: int, instance: Instance) -> Rule:
     return ZBox(low=[-2 - step for step in steps], high=[2 + step for step in reversed(steps)])
 
 
-STABILIZERS = {
+STABILIZERS: dict[str, Stabilizer] = {
     "unsigned": Unsigned(),
     "at zero": AtZero(),
     "clipped": Clipped(),
@@ -209,4 +209,3 @@ def reason(kind: str, rule: str, condition: str | None = None) -> str | None:
         if rule == "Pass" and kind in (*MAXIMA, "Resize"):
             return "Pass is for outputs that read one input each, where nothing is there to cancel"
     return None
-

@@ -50,13 +50,13 @@ FORMULAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "and n_jk as for ZPlus and ZMinus, and e_k of each denominator by itself",
         ("bach2015",),
     ),
-    "Flat": ("R_j = sum_k 1 / (n_k + e_k) R_k over the n_k inputs connected to k, weights of 0 too", ("lapuschkin2019",)),
+    "Flat": ("R_j = sum_k 1 / (n_k + e_k) R_k over the n_k connected inputs, weights of 0 too", ("lapuschkin2019",)),
     "WSquare": ("R_j = sum_k w_jk^2 / (sum_j w_jk^2 + e_k) R_k", ("montavon2017",)),
     "ZBox": (
         "R_j = sum_k n_jk / (sum_j n_jk + e_k) R_k with n_jk = a_j w_jk - low_j w_jk^+ - high_j w_jk^-",
         ("montavon2017",),
     ),
-    "Pass": ("R_j = sum_k R_k over the outputs k that input j alone feeds; equal maxima in the shares of the layer", ()),
+    "Pass": ("R_j = sum_k R_k over the outputs k that input j alone feeds; shared maxima by their shares", ()),
     "Product": ("R_u = p R_k to the first factor of z_k = u_k v_k, and (1 - p) R_k to the second", ("arras2019",)),
     "Gradient": ("R_j = sum_k dz_k/da_j R_k, which is no rule of LRP", ()),
 }  # fmt: skip
