@@ -1,4 +1,4 @@
-"""The conformance vectors: what ships is what the generator makes, what it expects is right, and it covers what it says.
+"""The conformance vectors: what ships is what the generator makes, is right, and covers what it says.
 
 Expected values are held against the literal loops (every single layer), against numbers that others printed (in the
 generator), and against lrp_ref reading nothing but the files. The default tier makes a part of the files anew, the full
@@ -6,6 +6,8 @@ tier all.
 """
 
 import copy
+import dataclasses
+import hashlib
 import json
 import random
 import re
@@ -21,7 +23,6 @@ import vector_loops as loops
 from vector_files import (
     Vector,
     composite,
-    entries,
     exactly,
     explained,
     files,
@@ -29,7 +30,6 @@ from vector_files import (
     inputs,
     manifest,
     network,
-    number,
     rule,
     tensors,
     vectors,
@@ -85,9 +85,10 @@ def test_a_case_made_anew_is_the_same_to_the_byte(number):
     vector, case = vectors()[number - 1], CASES[number - 1]
     made = compute.computed(case)
     line = generate.dumped(generate.test(number, case, made))
-    assert line in files()[f"{case.group}.json"].decode().splitlines()[1:] or f"{line}," in files()[
-        f"{case.group}.json"
-    ].decode().splitlines()
+    assert (
+        line in files()[f"{case.group}.json"].decode().splitlines()[1:]
+        or f"{line}," in files()[f"{case.group}.json"].decode().splitlines()
+    )
     for name, array in generate.tensors(number, made).items():
         stored = tensors(vector.group)[name]
         assert (stored.dtype, stored.shape, stored.tobytes()) == (array.dtype, array.shape, array.tobytes())
@@ -108,16 +109,11 @@ def test_all_files_made_anew_are_the_same_to_the_byte():
 
 
 def test_drawn_numbers_are_those_of_sha256():
-    draw = numbers.Draw("some label")
-    assert [draw.below(10) for _ in range(12)] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] or True
-    again = numbers.Draw("some label")
-    assert again.of((0.0, 1.0, 2.0), (3, 4)).shape == (3, 4)
-    import hashlib
-
-    words = hashlib.sha256(b"some label/0").digest()
-    expected = [int.from_bytes(words[i : i + 4]) * 10 >> 32 for i in range(0, 32, 4)]
-    fresh = numbers.Draw("some label")
-    assert [fresh.below(10) for _ in range(8)] == expected
+    words = b"".join(hashlib.sha256(b"some label/%d" % i).digest() for i in range(2))
+    expected = [int.from_bytes(words[i : i + 4]) * 10 >> 32 for i in range(0, 64, 4)]
+    draw, again = numbers.Draw("some label"), numbers.Draw("some label")
+    assert [draw.below(10) for _ in range(16)] == expected
+    assert again.of(range(10), (2, 8)).tolist() == [expected[:8], expected[8:]]
 
 
 # --- the schema -----------------------------------------------------------------------------------------------------
@@ -160,10 +156,16 @@ def test_the_manifest_fits_its_schema():
 
 
 @pytest.mark.parametrize("name", generate.ORDER)
-def test_a_group_fits_its_schema(name):
+def test_a_test_of_each_network_fits_the_schema(name):
     check = validator("group")
     for part in group(name)["testGroups"]:
-        check.validate({**group(name), "testGroups": [{**part, "tests": part["tests"][:1] if name != "hand" else part["tests"]}]})
+        check.validate({**group(name), "testGroups": [{**part, "tests": part["tests"][:1]}]})
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", generate.ORDER)
+def test_a_group_fits_its_schema(name):
+    validator("group").validate(group(name))
 
 
 def broken(change):
@@ -278,7 +280,9 @@ def test_the_two_descriptions_of_a_network_agree():
                     assert (stored.shape, stored.tobytes()) == (array.shape, array.tobytes())
 
 
-@pytest.mark.parametrize("value", [Fraction(1, 3), Fraction(-(10**300), 7), Fraction(3**600, 2**700), -Fraction(1, 10**200)])
+@pytest.mark.parametrize(
+    "value", [Fraction(1, 3), Fraction(-(10**300), 7), Fraction(3**600, 2**700), -Fraction(1, 10**200)]
+)
 def test_a_ball_encloses_its_value(value):
     ball = numbers.ball(value)
     assert abs(value - Fraction(ball["mid"])) <= Fraction(ball["radius"])
@@ -296,8 +300,8 @@ def test_a_ball_near_a_tie_takes_more_bits_and_a_tie_has_none():
 
 
 def test_long_rationals_are_balls():
-    assert numbers.entry(Fraction(1, 10**398)) == f"1/{10**398}"  # 401 characters
-    pytest.fail("unreachable") if isinstance(numbers.entry(Fraction(1, 10**399)), str) else None
+    assert numbers.entry(Fraction(1, 10**397)) == f"1/{10**397}"  # 400 characters
+    assert numbers.entry(Fraction(1, 10**398)) == numbers.ball(Fraction(1, 10**398))
 
 
 # --- what is expected, by the literal loops -------------------------------------------------------------------------
@@ -353,7 +357,9 @@ def test_the_check_by_loops_sees_one_wrong_number():
     check_by_loops(vector)
 
     def relevance(test):
-        test["relevance"]["input"]["values"][3] = str(Fraction(test["relevance"]["input"]["values"][3]) + Fraction(1, 999))
+        test["relevance"]["input"]["values"][3] = str(
+            Fraction(test["relevance"]["input"]["values"][3]) + Fraction(1, 999)
+        )
 
     def bias(test):
         test["ledger"][0]["bias"][0] = "1/7"
@@ -433,8 +439,6 @@ def test_hand_facts_are_there():
 
 def test_a_published_number_that_is_not_met_is_refused():
     case = next(case for case in CASES if case.name == "julia-dense")
-    import dataclasses
-
     with pytest.raises(lrp.LrpError, match="published is"):
         compute.explained(dataclasses.replace(case, published={"input": [[Fraction(1), Fraction(2)]]}))
 
@@ -470,8 +474,9 @@ def test_ties_and_cancellations_sit_on_a_kink_and_wires_that_pass_have_none():
         winner = vector.graph["nodes"][0]["options"].get("frozen_as") == "winner"
         rule_name = test["rules"]["layer"]["rule"]
         if ("ties" in test["conditions"] and winner) or (
-            "cancellation" in test["conditions"] and rule_name in ("Zero", "Epsilon", "Norm") and
-            test["rules"]["layer"]["bias"] == "rule"
+            "cancellation" in test["conditions"]
+            and rule_name in ("Zero", "Epsilon", "Norm")
+            and test["rules"]["layer"]["bias"] == "rule"
         ):
             assert test["margin"]["distance"] == "0", test["id"]
         if vector.graph["nodes"][0]["layer"] in ("Flatten", "Identity") and rule_name == "Pass":
@@ -533,10 +538,9 @@ def test_conditions_are_what_the_inputs_have():
     layer = lrp.layers.Conv([[[1.0, 1.0]], [[-1.0, -1.0]]], [1.0, 0.0], padding=1, dilation=2)
     x = np.array([[[1.0, 0.0, -1.0]]])
     found = conditions(layer, [x], np.ones((1, 2, 3)))
-    assert found == ["signed", "zeros", "negative z", "cancellation", "bias 0", "bias +", "padding", "dilation", "R != output"] or (
-        set(found) >= {"signed", "zeros", "cancellation", "bias 0", "bias +", "padding", "dilation", "R != output"}
-    )
-    assert not {"groups", "stride", "batch of 3", "ties", "bias -"} & set(found)
+    assert found == [  # the outputs read (padding, 0), (1, -1) and (0, padding): one is 0 by cancellation, two are dead
+        *("signed", "zeros", "dead window", "cancellation", "bias 0", "bias +", "padding", "dilation", "R != output")
+    ]
     pool = lrp.layers.MaxPool(2)
     assert "ties" in conditions(pool, [np.array([[[2.0, 2.0]]])], np.ones(1))
     assert "ties" not in conditions(pool, [np.array([[[2.0, 1.0]]])], np.ones(1))
@@ -551,12 +555,10 @@ def structure(vector: Vector):
         for n in vector.graph["nodes"]
         for key in n["arrays"]
     ]
+    told = {key: vector.test[key] for key in ("batch", "rules", "conditions")}
     return json.dumps(
-        [
-            nodes, shapes, vector.graph["inputs"], vector.test["batch"], vector.test["rules"], vector.test["target"]["from"],
-            vector.test["conditions"], sorted(vector.test["mask"]),
-        ]
-    )  # fmt: skip
+        [nodes, shapes, vector.graph["inputs"], told, vector.test["target"]["from"], [*vector.test["mask"]]]
+    )
 
 
 def alike(some):
@@ -620,28 +622,25 @@ judge = SPACE["judge"]
 
 
 def judged(vector, relevance, tolerance):
-    flat = {name: np.asarray(a, dtype=float).reshape(-1).tolist() for name, a in relevance.items()}
-    return judge(vector.test, flat, tolerance)
+    return judge(vector.test, flattened(relevance), tolerance)
+
+
+def flattened(relevance):
+    return {name: np.asarray(a, dtype=float).reshape(-1).tolist() for name, a in relevance.items()}
 
 
 @pytest.mark.parametrize("variant", TOLD, ids=lambda variant: variant.name)
 def test_a_consumer_with_a_published_fault_fails_what_is_flagged_with_it(variant):
     flagged = [i for i, vector in enumerate(vectors()) if variant.name in vector.test["flags"]]
     assert len(flagged) >= 3
-    picked = random.Random(variant.name).sample(flagged, min(6, len(flagged)))
-    named = 0
-    for i in picked:
-        with np.errstate(all="ignore"):
-            verdict = judged(vectors()[i], faulty(variant, i, np.float64), 1e-9)
-        assert verdict != ["agrees"], vectors()[i].test["id"]
-        named += variant.name in verdict
     mute = variant.name in (*compute.MISTAKES, *compute.OTHERWISE)
-    accepts = [any(variant.name in a["variants"] for a in vectors()[i].test["accept"]) for i in picked]
-    assert named >= sum(accepts) - (variant.name in ILL_CONDITIONED)
-    assert not (mute and any(accepts))
-
-
-ILL_CONDITIONED: set[str] = set()
+    for i in random.Random(variant.name).sample(flagged, min(6, len(flagged))):
+        vector, relevance = vectors()[i], faulty(variant, i, np.float64)
+        assert judged(vector, relevance, 1e-9) != ["agrees"], vector.test["id"]
+        accepted = [a["relevance"] for a in vector.test["accept"] if variant.name in a["variants"]]
+        assert not (accepted and mute)
+        for expected in accepted:
+            assert SPACE["agrees"](flattened(relevance), expected, 1e-9), vector.test["id"]
 
 
 def test_lrp_ref_in_floats_agrees():
@@ -663,7 +662,8 @@ def test_lrp_ref_in_floats_agrees():
 def test_a_rule_read_from_the_json_is_the_rule():
     for case, vector in zip(CASES, vectors(), strict=True):
         if case.kind is not None:
-            assert rule(vector.test["rules"]["layer"]) == case.rules
+            assert rule(vector.test["rules"]["layer"]) == case.rules.cases[0][1]
+            assert vector.test["rules"]["layer"]["rule"] == case.label
 
 
 # --- consumers without lrp_ref --------------------------------------------------------------------------------------
@@ -685,9 +685,9 @@ for test, graph, arrays in tests(sys.argv[1]):
     verdicts["own", *judge(test, own)] += 1
     wrong = {{name: [2 * value + 1 for value in values] for name, values in own.items()}}
     verdicts["wrong", *judge(test, wrong)] += 1
-    said = test["rules"].get("layer", {{}})
-    plain = said.get("rule") in ("Zero", "Epsilon") and said["bias"] == "rule" and said["stabilizer"]["form"] == "Signed"
-    if plain and graph["nodes"][0]["layer"] == "Dense" and len(graph["inputs"]["input"]) == 1:
+    (said, *_), layer = test["rules"].values(), graph["nodes"][0]
+    plain = said["rule"] in ("Zero", "Epsilon") and said["bias"] == "rule" and said["stabilizer"]["form"] == "Signed"
+    if plain and layer["name"] == "layer" and layer["layer"] == "Dense" and len(graph["inputs"]["input"]) == 1:
         verdicts["dense", *judge(test, dense(test, graph, arrays))] += 1
         arrays = {{name: a for name, a in arrays.items() if not name.endswith("/bias")}}
         verdicts["without bias", *judge(test, dense(test, graph, arrays))] += 1

@@ -68,7 +68,9 @@ def tensors(name: str) -> dict[str, np.ndarray]:
     header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
     assert sum(math.prod(a["shape"]) * {"F32": 4, "F64": 8}[a["dtype"]] for a in header.values()) == len(data)
     return {
-        key: np.frombuffer(data[slice(*a["data_offsets"])], {"F32": "<f4", "F64": "<f8"}[a["dtype"]]).reshape(a["shape"])
+        key: np.frombuffer(data[slice(*a["data_offsets"])], {"F32": "<f4", "F64": "<f8"}[a["dtype"]]).reshape(
+            a["shape"]
+        )
         for key, a in header.items()
     }
 

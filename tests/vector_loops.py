@@ -3,6 +3,7 @@ library's propagation."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
 from typing import Any
@@ -126,8 +127,7 @@ def resized(layer: Any, shape: Shape) -> by.Operator:
 def derivative(layer: Any, shapes: list[Shape], a: list[Any]) -> by.Operator:
     """The map whose matrix is the layer's Jacobian at one sample's inputs."""
     if isinstance(layer, (L.MaxPool, L.GlobalMaxPool, L.AdaptiveMaxPool)):
-        fields = {name: getattr(layer, name) for name in layer.__dataclass_fields__}
-        return operator(type(layer)(**{**fields, "frozen_as": "winner"}), shapes, a)
+        return operator(dataclasses.replace(layer, frozen_as="winner"), shapes, a)
     if not isinstance(layer, L.Activation):
         return operator(layer, shapes, a)
     (shape,) = shapes
@@ -173,13 +173,11 @@ def bound(layer: Any, given: Any, shapes: list[Shape]) -> Any:
     if not isinstance(given, list):
         return numbers(given)
     if isinstance(layer, (L.Add, L.Sub)):  # the branches are the channels
-        return [numbers(of_branch) for of_branch, shape in zip(given, shapes, strict=True) for _ in range(math.prod(shape))]
-    parts = layer.split(
-        np.broadcast_to(
-            np.array(given).reshape((-1,) + (1,) * (len(joined := layer.join(*map(zero, shapes)).shape[1:]) - 1)), joined
-        )[None],
-        [(1, *shape) for shape in shapes],
-    )
+        branches = zip(given, shapes, strict=True)
+        return [numbers(of_branch) for of_branch, shape in branches for _ in range(math.prod(shape))]
+    joined = layer.join(*map(zero, shapes)).shape[1:]
+    column = np.array(given).reshape((-1,) + (1,) * (len(joined) - 1))
+    parts = layer.split(np.broadcast_to(column, joined)[None], [(1, *shape) for shape in shapes])
     return [Fraction(value) for part in parts for value in part.reshape(-1).tolist()]
 
 

@@ -104,7 +104,7 @@ def _layers() -> list[Schema]:
                     "name": TEXT,
                     "layer": {"const": kind.__name__},
                     "options": of({name: ref("option") for name in options}),
-                    "arrays": listed(one_of(*arrays), uniqueItems=True) if arrays else listed(TEXT, maxItems=0),
+                    "arrays": listed(one_of(*sorted(arrays)), uniqueItems=True) if arrays else listed(TEXT, maxItems=0),
                     "inputs": listed(TEXT, minItems=1),
                 }
             )

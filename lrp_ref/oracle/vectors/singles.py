@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from ...arrays import exact
+from ...composites import Composite, named
 from ...errors import UnsuitableRule
 from ...graph import given
 from ...propagate import Rule
@@ -136,7 +137,7 @@ def case(instance: Instance, name: str, rule: Rule) -> Case:
         network=network,
         inputs=x,
         start=start,
-        rules=rule,
+        rules=Composite([(named("layer"), rule)]),
         kind=instance.kind,
         label=label,
     )
