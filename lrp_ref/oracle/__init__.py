@@ -1,5 +1,12 @@
 """The oracle: what other frameworks compute under the same names, and which of it explains their numbers."""
 
+from .diagnosis import (
+    Apart,
+    Cause,
+    Diagnosis,
+    Hypothesis,
+    diagnose,
+)
 from .variants import (
     CATALOGUE,
     Setting,
@@ -12,10 +19,15 @@ from .variants import (
 
 __all__ = [
     "CATALOGUE",
+    "Apart",
+    "Cause",
+    "Diagnosis",
+    "Hypothesis",
     "Setting",
     "Statistics",
     "Step",
     "Variant",
+    "diagnose",
     "named",
     "of_statistics",
 ]  # fmt: skip
