@@ -8,6 +8,7 @@ tier all.
 import copy
 import dataclasses
 import hashlib
+import inspect
 import json
 import random
 import re
@@ -17,6 +18,7 @@ from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
 
+import by_definition
 import numpy as np
 import pytest
 import vector_loops as loops
@@ -95,6 +97,13 @@ def test_a_case_made_anew_is_the_same_to_the_byte(number):
     assert generate.onnx_file(case) == files()[f"networks/{case.network.name}.onnx"]
 
 
+@pytest.mark.parametrize("number", [1, 700, len(CASES) - 100])
+def test_the_standard_librarys_rationals_make_the_same(number, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flint", None)
+    made = compute.computed(CASES[number - 1])
+    assert json.loads(generate.dumped(made.data)).items() <= vectors()[number - 1].test.items()
+
+
 def test_the_schemas_made_anew_are_the_same_to_the_byte():
     for name, made in (("group", schema.group()), ("manifest", schema.manifest(generate.ORDER))):
         assert files()[f"{name}.schema.json"] == generate._indented(made)
@@ -106,6 +115,11 @@ def test_all_files_made_anew_are_the_same_to_the_byte():
     assert set(made) == {path.name for path in shipped.files.DATA.iterdir()}
     for name, content in made.items():
         assert content == (shipped.files.DATA / name).read_bytes(), name
+
+
+def test_the_surface():
+    public = {name for name, part in vars(shipped).items() if name[0] != "_" and not inspect.ismodule(part)}
+    assert public - {"annotations"} == set(shipped.__all__)
 
 
 def test_drawn_numbers_are_those_of_sha256():
@@ -482,6 +496,25 @@ def test_margins_that_fit_on_paper(name):
     found = vector.test["margin"]
     assert found["distance"] == MARGINS[name]["distance"]
     assert (found["node"], found["kink"]) == (MARGINS[name]["node"], MARGINS[name]["kink"])
+
+
+def test_margins_of_rules_that_divide_by_z_are_the_least_of_its_magnitudes():
+    compared = 0
+    for vector in SINGLES:
+        said, layer = vector.test["rules"]["layer"], vector.graph["nodes"][0]["layer"]
+        plain = said.get("bias") == "rule" and said["stabilizer"]["form"] == "Signed"
+        if layer in ("Dense", "Conv", "ConvTranspose") and said["rule"] in ("Zero", "Epsilon", "Norm") and plain:
+            x = inputs(vector)["input"]
+            shape, loop = tuple(x.shape[1:]), network(vector.test["network"])["layer"].layer
+            z = []
+            for sample in x:
+                a = sample.astype(float).reshape(-1).tolist()
+                op = loops.operator(loop, [shape], a)
+                fed = {k for _, k in op.w}
+                z += [abs(z_k) for k, z_k in enumerate(by_definition.forward(op, a)) if k in fed]
+            assert vector.test["margin"]["distance"] == str(min(z)), vector.test["id"]
+            compared += 1
+    assert compared > 40
 
 
 def test_ties_and_cancellations_sit_on_a_kink_and_wires_that_pass_have_none():

@@ -4,6 +4,13 @@ The conformance vectors, which any framework can be held to, are in :mod:`lrp_re
 """
 
 from . import vectors
+from .diagnosis import (
+    Apart,
+    Cause,
+    Diagnosis,
+    Hypothesis,
+    diagnose,
+)
 from .variants import (
     CATALOGUE,
     Setting,
@@ -16,10 +23,15 @@ from .variants import (
 
 __all__ = [
     "CATALOGUE",
+    "Apart",
+    "Cause",
+    "Diagnosis",
+    "Hypothesis",
     "Setting",
     "Statistics",
     "Step",
     "Variant",
+    "diagnose",
     "named",
     "of_statistics",
     "vectors",

@@ -1124,6 +1124,6 @@ ARITHMETIC = (
 
 
 CATALOGUE: tuple[Variant, ...] = (
-    *BIAS, *SPLITS, *FORMS, *POOLS, *ADDS, *BATCH_NORMS, *WEIGHTS, *FIRST, *STARTS, *ARITHMETIC,
+    *BIAS, *SPLITS, *FORMS, *POOLS, *ADDS, *BATCH_NORMS, *FIRST, *STARTS, *WEIGHTS, *ARITHMETIC,
 )  # fmt: skip
 """Every variant, the likelier first where two have the same effect."""

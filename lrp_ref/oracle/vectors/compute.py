@@ -89,7 +89,7 @@ def computed(case: Case) -> Computed:
     outputs = {name: e.relevances[name] for name in graph.outputs}
     start = e.targets[graph.outputs[0]].start(e.activations[graph.outputs[0]])
     own = sorted({source for rule in rules.values() for source in FORMULAS[type(rule).__name__][1]})
-    told = list(variants(case, e))
+    told = sorted(variants(case, e), key=lambda one: one[0])  # whatever order the catalogue has
     data = {
         "comment": case.comment,
         "network": case.network.name,

@@ -160,7 +160,7 @@ def notes(by_group: Mapping[str, list[tuple[int, Case, Computed]]]) -> dict[str,
     for name, count in told.items():
         made[name] = {"says": "as its name says; the numbers stand in the test", "who": [name], "kind": "choice"}
         made[name]["numberOfTests"] = count
-    return made
+    return dict(sorted(made.items()))
 
 
 def _manifest(
