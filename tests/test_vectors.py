@@ -73,7 +73,7 @@ def test_counts_and_sizes():
 
 
 def test_every_file_of_an_export_is_listed_or_is_the_list():
-    assert set(files()) - set(manifest()["files"]) == {"README.md", "coverage.md", "manifest.json"}
+    assert set(files()) - set(manifest()["files"]) == {"README.md", "manifest.json"}
     assert {part["onnx"] for name in generate.ORDER for part in group(name)["testGroups"]} == {
         name for name in files() if name.endswith(".onnx")
     }
@@ -517,6 +517,22 @@ def test_margins_of_rules_that_divide_by_z_are_the_least_of_its_magnitudes():
     assert compared > 40
 
 
+def test_margins_of_networks_are_no_more_than_to_the_nearest_bend_of_a_relu():
+    at_a_bend = 0
+    for vector in NETWORKS:
+        graph = network(vector.test["network"])
+        values = graph.forward({name: lrp.exact(a) for name, a in inputs(vector).items()})
+        relus = [node for node in graph.nodes if isinstance(node.layer, lrp.layers.ReLU)]
+        bends = [abs(a) for node in relus for a in lrp.fractions(values[node.inputs[0]]).reshape(-1)]
+        margin = vector.test["margin"]
+        if bends:
+            assert Fraction(margin["distance"]) <= min(bends)
+            if margin["kink"] == "activation":
+                at_a_bend += 1
+                assert Fraction(margin["distance"]) == min(bends)
+    assert at_a_bend > 10
+
+
 def test_ties_and_cancellations_sit_on_a_kink_and_wires_that_pass_have_none():
     none = 0
     for vector in SINGLES:
@@ -690,6 +706,14 @@ def test_a_consumer_with_a_published_fault_fails_what_is_flagged_with_it(variant
             assert SPACE["agrees"](flattened(relevance), expected, 1e-9), vector.test["id"]
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("variant", TOLD, ids=lambda variant: variant.name)
+def test_a_consumer_with_a_published_fault_fails_all_that_is_flagged_with_it(variant):
+    for i, vector in enumerate(vectors()):
+        if variant.name in vector.test["flags"]:
+            assert judged(vector, faulty(variant, i, np.float64), 1e-9) != ["agrees"], vector.test["id"]
+
+
 def test_lrp_ref_in_floats_agrees():
     """In float64 and float32, wherever the margin is not 0; on single layers everywhere."""
     for dtype, tolerance, step in ((np.float64, 1e-9, 7), (np.float32, 1e-4, 11)):
@@ -796,6 +820,9 @@ def test_damaged_files_are_not_exported(tmp_path, monkeypatch):
     (data / "dense.json").write_bytes(files()["dense.json"].replace(b'"1/2"', b'"1/3"', 1))
     monkeypatch.setattr(shipped.files, "DATA", data)
     with pytest.raises(lrp.LrpError, match=r"dense\.json is not the one that was shipped"):
+        shipped.export(tmp_path / "out")
+    (data / "dense.json").unlink()
+    with pytest.raises(lrp.LrpError, match=r"dense\.json is missing"):
         shipped.export(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

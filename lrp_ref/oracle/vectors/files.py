@@ -16,26 +16,30 @@ VERSION = "1.0.0"
 FORMAT = 1
 """Of the files."""
 DATA = Path(__file__).parent / "data"
-BESIDE = ("README.md",)
-"""What is written by hand, and stands beside the data."""
 
 
 def contents() -> dict[str, bytes]:
-    """Every file of an export, by its path in it.
+    """Every file of an export, by its path in it: what the manifest lists, the manifest, and README.md.
 
     Raises
     ------
     LrpError
-        if one is not what the manifest says.
+        if one is not there, or not what the manifest says.
     """
-    made = {name: (DATA.parent / name).read_bytes() for name in BESIDE}
-    made |= {path.name: path.read_bytes() for path in sorted(DATA.iterdir()) if path.suffix != ".zip"}
+    made = {"README.md": (DATA.parent / "README.md").read_bytes(), "manifest.json": _read("manifest.json")}
     with zipfile.ZipFile(DATA / "networks.zip") as archive:
-        made |= {name: archive.read(name) for name in sorted(archive.namelist())}
-    for name, digest in json.loads(made["manifest.json"])["files"].items():
-        if hashlib.sha256(made.get(name, b"")).hexdigest() != digest:
-            raise LrpError(f"the vectors' file {name} is not the one that was shipped: install lrp_ref again")
+        for name, digest in json.loads(made["manifest.json"])["files"].items():
+            made[name] = archive.read(name) if name in archive.namelist() else _read(name)
+            if hashlib.sha256(made[name]).hexdigest() != digest:
+                raise LrpError(f"the vectors' file {name} is not the one that was shipped: install lrp_ref again")
     return made
+
+
+def _read(name: str) -> bytes:
+    try:
+        return (DATA / name).read_bytes()
+    except FileNotFoundError:
+        raise LrpError(f"the vectors' file {name} is missing: install lrp_ref again") from None
 
 
 def export(folder: str | Path) -> Path:

@@ -70,10 +70,10 @@ def files() -> dict[str, bytes]:
         made[f"{group}.json"], made[f"{group}.safetensors"] = _group(group, members)
     made["group.schema.json"] = _indented(schema.group())
     made["manifest.schema.json"] = _indented(schema.manifest(ORDER))
+    made["coverage.md"] = _coverage(by_group).encode()
     onnx = dict(sorted(_onnx(every)))
     made["manifest.json"] = _manifest(by_group, made, onnx)
     made["networks.zip"] = zipped(onnx)
-    made["coverage.md"] = _coverage(by_group).encode()
     return made
 
 

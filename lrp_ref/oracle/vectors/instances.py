@@ -173,7 +173,7 @@ def instances() -> list[Instance]:
         of("concat", L.Concat(), (2, 2), (3, 2)),
         of("concat-last-axis", L.Concat(axis=-1), (2, 3), (2, 1), (2, 2)),
         # resizing
-        of("resize1d-linear", L.Resize(size=5), (2, 3)),
+        of("resize1d-linear", L.Resize(size=6), (2, 3)),
         of("resize2d-linear-corners", L.Resize(size=(3, 5), coordinates="align_corners"), (1, 2, 3)),
         of("resize1d-nearest", L.Resize(size=6, mode="nearest", coordinates="asymmetric"), (2, 4)),
         of("resize2d-nearest", L.Resize(scale=(2, 0.5), mode="nearest", rounding="round_prefer_ceil"), (1, 2, 4)),
