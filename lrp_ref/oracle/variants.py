@@ -1130,7 +1130,7 @@ STARTS = tuple(
 
 def _in_float32(setting: Setting) -> Setting | None:
     first = next(iter(setting.x.values())) if isinstance(setting.x, Mapping) else setting.x
-    if setting.dtype is not None or first.dtype.char in "ef":
+    if setting.dtype is not None or first.dtype.char not in "dg":
         return None
     return dataclasses.replace(setting, dtype="float32")
 
