@@ -24,7 +24,7 @@ from lrp_ref.oracle.variants import CATALOGUE, Setting, Statistics, Variant, of_
 
 SEEN, UNSEEN, STRANGERS = range(300), range(300, 400), range(100)
 STATISTICS = ("batch norm folded without epsilon", "batch norm by iNNvestigate's own formula")
-NAMES = (*(variant.name for variant in CATALOGUE), *STATISTICS)
+NAMES = sorted([*(variant.name for variant in CATALOGUE), *STATISTICS])  # whatever order the catalogue has
 Rng = np.random.Generator
 
 

@@ -455,6 +455,7 @@ class _Search:
         self.left: list[str] = []
         self.groups: dict[Move, list[Move]] = {}
         self.bases: dict[tuple[Move, ...], tuple[Setting, Setting] | None] = {}
+        self.alone = len(self.known) == 1
         self.capped = False
         start = self.state(())
         assert start is not None
@@ -574,17 +575,24 @@ class _Search:
         own = state.own.setting
         nodes = self.suspects(tensor, own)
         effects = list(self.single_effects(state.own, tensor, nodes, list(self.singles(own, nodes))))
-        for move in (*self.of_start(tensor, own, nodes), *self.repeated(own, nodes)):
+        starts = list(self.of_start(tensor, own, nodes))
+        for move in (*starts, *self.repeated(own, nodes)):
             if (R := self.effect((*base, move), state, tensor)) is not None:
                 effects.append((move, R))
         groups = self.grouped(effects, state, tensor)
         found = self.checked(base, state, tensor, [((move,), R) for move, R in effects])
         if not base:
             self.groups = groups
+        if not found and starts:
+            both: list[tuple[Move, ...]] = list(itertools.permutations(starts, 2))
+            tried = ((pair, self.effect(base + pair, state, tensor)) for pair in both)
+            found = self.checked(base, state, tensor, tried)
         if not found and len(nodes) == 1:
             pairs = self.twice(own, nodes[0], groups)
             tried = ((pair, self.effect(base + pair, state, tensor)) for pair in pairs)
             found = self.checked(base, state, tensor, tried, groups)
+        elif not found and not self.alone:
+            found = self.pairs(base, state, tensor, groups)
         return found
 
     def single_effects(
@@ -699,6 +707,13 @@ class _Search:
             chosen.append([next(m for m in site if _names(m) == name) for site in sorted_sites])
         for i, site in enumerate(sorted_sites):
             chosen += [[*first[:i], other, *first[i + 1 :]] for other in site[1:12]]
+        for old, new in itertools.product({name for m in first for name in _names(m)}, {n for v in votes for n in v}):
+            swapped = []  # one name for another, wherever it was chosen
+            for site, moves in zip(sorted_sites, first, strict=True):
+                names = tuple(sorted(new if name == old else name for name in _names(moves)))
+                swapped.append(next((m for m in site if _names(m) == names), None))
+            if None not in swapped:
+                chosen.append([m for m in swapped if m is not None])
         return [base + tuple(itertools.chain(*parts)) for parts in chosen]
 
     def hypotheses(self) -> list[Hypothesis]:
@@ -715,18 +730,23 @@ class _Search:
             take(())
             bar.advance(1)
             simple = bool(whole) and min(self.rank(moves)[0] for moves in whole) == 1
+            later = []
             for move in network:
                 state = self.state((move,))
                 if state is not None and (not state.off or (not simple and self.promising(state))):
                     take((move,))
+                elif state is not None and not simple:
+                    later.append(move)
                 bar.advance(1)
+            for move in later if not whole else ():
+                take((move,))
             if not whole:
                 for pair in itertools.combinations(network, 2):
                     state = self.state(pair)
                     if state is not None and not state.off:
                         whole[pair] = None
-        if not whole and len(self.start.off) == 1:
-            whole.update(dict.fromkeys(self.pairs()))
+        if not whole and self.alone:
+            whole.update(dict.fromkeys(self.pairs((), self.start, self.start.off[0], self.groups)))
         found: dict[Any, tuple[Any, Hypothesis]] = {}
         for moves in whole:
             state = self.state(moves)
@@ -742,7 +762,7 @@ class _Search:
 
     def promising(self, state: _State) -> bool:
         """Whether a variant of the whole setting settles something, or whether that cannot be seen."""
-        return len(self.start.off) == 1 or not set(self.start.off) <= set(state.off)
+        return self.alone or not set(self.start.off) <= set(state.off)
 
     def causes(self, moves: tuple[Move, ...]) -> tuple[Cause, ...]:
         """Moves of one name as one cause."""
@@ -761,42 +781,46 @@ class _Search:
 
     # pairs, where only one tensor is known below
 
-    def pairs(self) -> list[tuple[Move, ...]]:
-        """Two causes that together settle the only tensor that is off."""
-        (tensor,) = self.start.off
-        own = self.start.own.setting
+    def pairs(
+        self, base: tuple[Move, ...], state: _State, tensor: str, groups: Mapping[Move, Sequence[Move]]
+    ) -> list[tuple[Move, ...]]:
+        """Two causes that together settle a tensor."""
+        own = state.own.setting
         nodes = self.suspects(tensor, own)
-        starts = [move for move in self.groups if not move[1]]
-        repeated = [move for move in self.groups if len(move[1]) > 1]
+        starts = [move for move in groups if not move[1]]
+        repeated = [move for move in groups if len(move[1]) > 1]
         wide = [pair for pair in itertools.combinations([*starts, *repeated], 2) if any(move[1] for move in pair)]
         found: list[tuple[Move, ...]] = []
         with Progress("pairs", 2 + len(repeated)) as bar:
-            for pairs in (wide, self.crossed(tensor, own, nodes)):
-                tried = ((pair, self.effect(pair, self.start, tensor)) for pair in pairs)
-                found += self.checked((), self.start, tensor, tried, self.groups)
+            for pairs in (wide, self.crossed(state, tensor, nodes, groups)):
+                tried = ((pair, self.effect(base + pair, state, tensor)) for pair in pairs)
+                found += self.checked(base, state, tensor, tried, groups)
                 bar.advance(1)
-            single = [move for move in self.groups if len(move[1]) == 1]
+            single = [move for move in groups if len(move[1]) == 1]
             for move in repeated:
                 changed = _applied(own, [move])
                 if changed is not None:
-                    walk = _walk(changed, self.known, self.start.own)
+                    walk = _walk(changed, self.known, state.own)
                     here = [m for m in single if m[0].change(changed.at(m[1][0])) is not None]
                     effects = self.single_effects(walk, tensor, nodes, here)
                     tried = (((move, other), R) for other, R in effects)
-                    found += self.checked((), self.start, tensor, tried, self.groups)
+                    found += self.checked(base, state, tensor, tried, groups)
                 bar.advance(1)
         return found
 
-    def crossed(self, tensor: str, own: Setting, nodes: Sequence[str]) -> list[tuple[Move, ...]]:
+    def crossed(
+        self, state: _State, tensor: str, nodes: Sequence[str], groups: Mapping[Move, Sequence[Move]]
+    ) -> list[tuple[Move, ...]]:
         """Pairs at two nodes, or at one, or of start and node, that may fit: by the linear maps to the tensor."""
+        own = state.own.setting
         maps = self.maps(tensor, own, nodes)
         if maps is None:
             self.left.append("pairs of variants at single nodes, for the network is too large")
             return []
-        base, goal, screen = self.start.own, floats(self.known[tensor]), self.screen(self.start, tensor)
+        base, goal, screen = state.own, floats(self.known[tensor]), self.screen(state, tensor)
         size = len(goal)
         walks = []
-        for move in self.groups:
+        for move in groups:
             if len(move[1]) < 2 and (changed := _applied(own, [move])) is not None:
                 walks.append((move, _walk(changed, self.known, base)))
         order = {name: i for i, name in enumerate(nodes)}
@@ -822,7 +846,7 @@ class _Search:
                     worst = abs(remains - delta).reshape(len(above), -1).max(axis=1)
                     pairs += [(above[i][0], move) for i in np.flatnonzero(worst <= screen)]
             came = _at(base, self.known, name)
-            for first, second in self.twice(own, name, self.groups):
+            for first, second in self.twice(own, name, groups):
                 step = second[0].change(first[0].change(own.at(name)))
                 try:
                     with np.errstate(all="ignore"):

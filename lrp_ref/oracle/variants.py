@@ -62,7 +62,7 @@ from ..rules import (
     ZPlus,
 )
 from ..stabilize import AtZero, Clipped, Relative, SignedOrZero, Unsigned
-from ..targets import StartRelevance, as_target, one_hot, softmax
+from ..targets import Target, as_target, fixed, one_hot, softmax
 from ..values import value
 
 MAX_POOLS = (MaxPool, GlobalMaxPool, AdaptiveMaxPool)
@@ -349,8 +349,9 @@ def _bias(how: str, *rules: type[Rule]) -> Callable[[Step], Step | None]:
 
 
 def _bias_spread(step: Step) -> Step | None:
-    takes = _has_bias(step.layer) if isinstance(step.rule, TAKE_BIAS) else False
-    if not isinstance(step.rule, (Zero, Epsilon, Norm)) or not (takes or step.rule.epsilon):
+    if not isinstance(step.rule, (Zero, Epsilon, Norm)) or isinstance(step.layer, BatchNorm):
+        return None  # spread to one input it is Pass
+    if not (_has_bias(step.layer) or step.rule.epsilon):
         return None
     return _changed(step, bias="spread")
 
@@ -663,9 +664,10 @@ def _activation(step: Step) -> Step | None:
 
 def _add(rule: Rule) -> Callable[[Step], Step | None]:
     def change(step: Step) -> Step | None:
-        if not isinstance(step.layer, (Add, Sub)) or step.rule == rule:
+        if not isinstance(step.layer, (Add, Sub)):
             return None
-        return _with(step, rule)
+        new = dataclasses.replace(rule, epsilon=step.rule.epsilon) if isinstance(rule, (Magnitude, ZPlus)) else rule
+        return None if step.rule == new else _with(step, new)
 
     return change
 
@@ -715,7 +717,12 @@ class Statistics:
 
 def _batch_norm(rule: Rule) -> Callable[[Step], Step | None]:
     def change(step: Step) -> Step | None:
-        return _with(step, rule) if isinstance(step.layer, BatchNorm) and step.rule != rule else None
+        new = dataclasses.replace(rule, epsilon=step.rule.epsilon) if isinstance(rule, Magnitude) else rule
+        if not isinstance(step.layer, BatchNorm) or step.rule == new:
+            return None
+        if isinstance(rule, Epsilon) and isinstance(step.rule, (Zero, Epsilon, Norm)):
+            return None  # only its stabilizer differs
+        return _with(step, new)
 
     return change
 
@@ -1034,20 +1041,36 @@ Start = Callable[[Array, Array], Array | None]
 """The logits z and the start R -> another start, both (batch, classes) or of any shape."""
 
 
+@value
+class Started:
+    """Another start than that of `target`, of the logits that the network has."""
+
+    target: Target
+    change: Start
+
+    def start(self, z: Array) -> Array:
+        """The other start; the target's own where there is none."""
+        R = self.target.start(z)
+        new = self.change(z, R)
+        return R if new is None else new
+
+    def direction(self, z: Array) -> Array:
+        """The target's."""
+        return self.target.direction(z)
+
+
 def _started(setting: Setting, change: Start) -> Setting | None:
-    """The setting with another start; computed in float64, and then taken as the exact numbers that these are."""
+    """The setting with another start; None where it has none other, or where there are several outputs."""
     graph = setting.prepared
     if len(graph.outputs) != 1:
         return None
-    z = setting.activations[graph.outputs[0]]
-    target = setting.target
-    if isinstance(target, Mapping):
-        target = target[graph.outputs[0]]
-    R = as_target(target).start(z)
+    z, target = setting.activations[graph.outputs[0]], setting.target
+    goal = fixed(as_target(target[graph.outputs[0]] if isinstance(target, Mapping) else target), z)
+    R = goal.start(z)
     new = change(z, R)
     if new is None or bool((new == R).all()):
         return None
-    return dataclasses.replace(setting, target=StartRelevance(new))
+    return dataclasses.replace(setting, target=Started(goal, change))
 
 
 def _class(R: Array) -> Any:
@@ -1107,7 +1130,7 @@ STARTS = tuple(
 
 def _in_float32(setting: Setting) -> Setting | None:
     first = next(iter(setting.x.values())) if isinstance(setting.x, Mapping) else setting.x
-    if setting.dtype is not None or first.dtype.char in "ef":
+    if setting.dtype is not None or first.dtype.char not in "dg":
         return None
     return dataclasses.replace(setting, dtype="float32")
 
@@ -1124,6 +1147,6 @@ ARITHMETIC = (
 
 
 CATALOGUE: tuple[Variant, ...] = (
-    *BIAS, *SPLITS, *FORMS, *POOLS, *ADDS, *BATCH_NORMS, *FIRST, *STARTS, *WEIGHTS, *ARITHMETIC,
+    *SPLITS, *BIAS, *FORMS, *POOLS, *ADDS, *BATCH_NORMS, *FIRST, *STARTS, *WEIGHTS, *ARITHMETIC,
 )  # fmt: skip
 """Every variant, the likelier first where two have the same effect."""
