@@ -212,7 +212,7 @@ CASES = {
         NEAR,
         lrp.Norm(),
         AVG_OP,
-        lambda op, a, R: by.alpha_beta(op, a, R, 2, 1, epsilon=1e-12).R_in,
+        lambda op, a, R: by.alpha_beta(op, a, R, 2, 1, epsilon=1e-16).R_in,
     ),
     "activation by its gradient": (
         L.LeakyReLU(0.25),
@@ -416,11 +416,13 @@ def test_batch_norm_folded_and_not_folded_are_what_canonizing_does():
 def test_batch_norm_that_leaves_its_epsilon(epsilon):
     folded = small(rules(canonize=[lrp.canonize]), x=X[None])
     changed = named(f"batch norm leaves its epsilon, {epsilon:g}").everywhere(folded)
-    factor = 1 / math.sqrt(1 + epsilon)
-    layer = L.BatchNorm(SCALE * factor, SHIFT * factor)
-    expected = lrp.explain(
-        folded.graph.with_layers({"bn": layer}), X[None], rules(canonize=[lrp.canonize]), 1, engine="plain"
-    )
+    canonized = folded.prepared
+    nodes = [
+        *(lrp.Node(n.name, n.layer, *("bn" if i == "c1" else i for i in n.inputs)) for n in canonized.nodes),
+        lrp.Node("bn", L.Scale(weight=1 / math.sqrt(1 + epsilon)), "c1"),
+    ]
+    cases = [*rules().cases, (lrp.kind(L.Scale), lrp.Pass())]
+    expected = lrp.explain(lrp.Graph(nodes, outputs="d"), X[None], lrp.Composite(cases), 1, engine="plain")
     assert (changed.explain().relevance == expected.relevance).all()
     assert (changed.explain().output != folded.explain().output).any()
     assert (

@@ -25,7 +25,7 @@ from ..canonize import batch_norm_folded
 from ..composites import Composite, Predicate, as_composite
 from ..errors import LrpError
 from ..explain import Arrays, Explanation, explain
-from ..graph import Graph, chain
+from ..graph import Graph, Node, chain
 from ..layers import (
     Activation,
     AdaptiveAvgPool,
@@ -41,6 +41,7 @@ from ..layers import (
     Layer,
     MaxPool,
     Near,
+    Scale,
     Sub,
     SumPool,
 )
@@ -576,7 +577,7 @@ def _ties(ties: Any) -> Callable[[Step], Step | None]:
 def _max_pool(rule: Rule, *, average: bool) -> Callable[[Step], Step | None]:
     def change(step: Step) -> Step | None:
         layer = step.layer
-        if not isinstance(layer, MAX_POOLS) or layer.frozen_as != "winner" or step.rule == rule:
+        if not isinstance(layer, MAX_POOLS) or layer.frozen_as != "winner" or (step.rule == rule and not average):
             return None
         return _with(step, rule, dataclasses.replace(layer, frozen_as="average") if average else layer)
 
@@ -650,7 +651,7 @@ POOLS = (
         "average pool by alpha-beta",
         "alpha = 2, beta = 1 on pools: 2 R_k is handed on where no input is negative",
         ("lrp_toolbox",),
-        _mean_pool(AlphaBeta(alpha=2, epsilon=1e-12)),
+        _mean_pool(AlphaBeta(alpha=2, epsilon=1e-16)),
     ),
 )
 
@@ -770,13 +771,20 @@ def _batch_norms(setting: Setting, layers: Mapping[str, BatchNorm]) -> Setting |
 
 def _epsilon_left(epsilon: float) -> Callable[[Setting], Setting | None]:
     def change(setting: Setting) -> Setting | None:
-        layers: dict[str, BatchNorm] = {}
-        for node in setting.graph.nodes:
-            if isinstance(node.layer, BatchNorm):
-                factor = 1 / (1 + epsilon) ** 0.5
-                scale, shift = node.layer.scale, node.layer.shift
-                layers[node.name] = BatchNorm(scale * number(factor, scale), shift * number(factor, shift))
-        return _batch_norms(setting, layers)
+        graph = setting.prepared
+        norms = [node.name for node in setting.graph.nodes if isinstance(node.layer, BatchNorm)]
+        left = {graph.aliases[name]: name for name in norms if name in graph.aliases}
+        if not left:
+            return None
+        nodes = []
+        for node in graph.nodes:
+            nodes.append(Node(node.name, node.layer, *(left.get(source, source) for source in node.inputs)))
+            if node.name in left:
+                nodes.append(Node(left[node.name], Scale(weight=1 / (1 + epsilon) ** 0.5), node.name))
+        outputs = [left.get(name, name) for name in graph.outputs]
+        changed = Graph(nodes, outputs=outputs, inputs=graph.inputs)
+        rules = {**setting.rules, **dict.fromkeys(left.values(), Pass())}
+        return dataclasses.replace(setting, graph=changed, rules=rules, canonize=())
 
     return change
 
@@ -878,7 +886,7 @@ BATCH_NORMS = (
     *(
         Variant(
             f"batch norm leaves its epsilon, {e:g}",
-            f"every folded batch norm still divides by sqrt(1 + {e:g}), forwards too",
+            f"every batch norm that was folded still divides by sqrt(1 + {e:g}), forwards too",
             ("zennit's SequentialMergeBatchNorm",),
             _epsilon_left(e),
             "network",
