@@ -576,9 +576,7 @@ def _certify(options: argparse.Namespace) -> str:
     lines.append(f"total: {total.midpoint:.17g} +- {total.radius:.2g}")
     lines.append("signs: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     lines.append(f"the greatest, the first {certain} in certain order:")
-    rows = [
-        (str(i + 1), str(g["index"]), f"{g['midpoint']:.17g}", f"{g['radius']:.2g}") for i, g in enumerate(greatest)
-    ]
+    rows = [(f"{i}", f"{g['index']}", f"{g['midpoint']:.17g}", f"{g['radius']:.2g}") for i, g in enumerate(greatest, 1)]
     lines.append(table(("place", "entry", "relevance", "+-"), rows))
     if about["error"] is not None:
         lines.append(f"the {options.dtype} run is at most {about['error']:.2g} max|R| from the exact relevance")

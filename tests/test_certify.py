@@ -23,7 +23,7 @@ flint = pytest.importorskip("flint")
 from lrp_ref.oracle import Ball, certify, tiles  # noqa: E402
 from lrp_ref.oracle.balls import balls, lower, unwrapped, upper, working, wrapped  # noqa: E402
 
-ATTEMPTS = 300
+ATTEMPTS = 100
 DYADIC = st.builds(lambda n, k: Fraction(n, 2**k), st.integers(-(2**20), 2**20), st.integers(0, 12))
 
 
@@ -183,8 +183,9 @@ def test_working_leaves_the_context_as_it_was():
 RULES = [
     lrp.Zero(), lrp.Epsilon(epsilon=0.25), lrp.Gamma(), lrp.GeneralizedGamma(), lrp.ZPlus(), lrp.AlphaBeta(),
     lrp.Flat(), lrp.WSquare(), lrp.ZBox(low=-4, high=4), lrp.ZPlus(split="weight", bias="raw"),
-    lrp.WSquare(bias="squared"), lrp.Epsilon(epsilon=0.25, bias="none"), lrp.Epsilon(epsilon=0.5, bias="spread"), lrp.Norm(epsilon=2.0**-20),
-    lrp.Epsilon(epsilon=0.25, stabilizer=Unsigned()), lrp.Pass(), lrp.Gradient(), lrp.Product(),
+    lrp.WSquare(bias="squared"), lrp.Epsilon(epsilon=0.25, bias="none"), lrp.Epsilon(epsilon=0.5, bias="spread"),
+    lrp.Norm(epsilon=2.0**-20), lrp.Epsilon(epsilon=0.25, stabilizer=Unsigned()), lrp.Pass(), lrp.Gradient(),
+    lrp.Product(),
 ]  # fmt: skip
 
 

@@ -33,7 +33,7 @@ from .balls import Ball, balls, lower, upper, working
 
 Arrays = Array | Mapping[str, Array]
 
-TINY = 200_000
+TINY = 20_000
 """Multiplications of a network that is still certified in rationals."""
 
 
