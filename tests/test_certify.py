@@ -180,12 +180,20 @@ def test_working_leaves_the_context_as_it_was():
 
 # --- one layer, every rule, against rationals ----------------------------------------------------------------------
 
+
+class OfMagnitudes(lrp.Rule):
+    """|a_j| |w_jk|, by transforms that are nobody's but its own."""
+
+    def shares(self):
+        return (lrp.Share((lrp.Term(abs, abs, abs),), portion=0.75),)
+
+
 RULES = [
     lrp.Zero(), lrp.Epsilon(epsilon=0.25), lrp.Gamma(), lrp.GeneralizedGamma(), lrp.ZPlus(), lrp.AlphaBeta(),
     lrp.Flat(), lrp.WSquare(), lrp.ZBox(low=-4, high=4), lrp.ZPlus(split="weight", bias="raw"),
     lrp.WSquare(bias="squared"), lrp.Epsilon(epsilon=0.25, bias="none"), lrp.Epsilon(epsilon=0.5, bias="spread"),
     lrp.Norm(epsilon=2.0**-20), lrp.Epsilon(epsilon=0.25, stabilizer=Unsigned()), lrp.Pass(), lrp.Gradient(),
-    lrp.Product(),
+    lrp.Product(), OfMagnitudes(),
 ]  # fmt: skip
 
 

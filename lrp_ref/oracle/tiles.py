@@ -156,10 +156,11 @@ def _by_element(transform: Transform) -> bool:
 
 
 def _numbers(transform: Transform, weight: Array) -> list[Any]:
-    """Arb's numbers of the transformed weights, in order."""
-    if transform in _EXACT_IN_FLOATS:
-        return arbs(transform(weight))
-    return [x.arb for x in transform(balls(weight)).flat]
+    """The transformed weights in order, as numbers that a matrix takes exactly."""
+    if not is_exact(weight) and transform in _EXACT_IN_FLOATS:
+        w = transform(weight)
+        return list(w.reshape(-1).tolist()) if w.dtype.itemsize <= 8 else arbs(w)
+    return list(unwrapped(transform(balls(weight))).flat)
 
 
 def _whole(transform: Transform, weight: Array) -> tuple[Transform, Array]:
