@@ -17,6 +17,7 @@ from .errors import (
     NotExact,
     Pole,
     ShapeError,
+    Undecided,
     UnsuitableRule,
     UnsupportedOp,
 )
@@ -59,7 +60,7 @@ __all__ = [
     "AlphaBeta", "ArithmeticMismatch", "AtZero", "Clipped", "Composite", "Epsilon", "Explanation", "Flat",
     "Gamma", "GeneralizedGamma", "Gradient", "Graph", "GraphError", "LoadError", "LrpError", "NoRule",
     "Node", "Norm", "NotExact", "Pass", "Pole", "Product", "Relative", "Rule", "ShapeError", "Share",
-    "Signed", "SignedOrZero", "Term", "Unsigned", "UnsuitableRule", "UnsupportedOp", "WSquare", "ZBox",
+    "Signed", "SignedOrZero", "Term", "Undecided", "Unsigned", "UnsuitableRule", "UnsupportedOp", "WSquare", "ZBox",
     "ZMinus", "ZPlus", "Zero", "after", "argmax", "before", "canonize", "chain", "contrast", "depth",
     "exact", "explain", "first", "four_steps", "fractions", "from_keras", "from_onnx", "from_sklearn",
     "from_torch", "given", "kind", "last", "layers", "load", "log_odds", "log_probability", "logit", "named",

@@ -13,6 +13,7 @@ meet.
 from __future__ import annotations
 
 import math
+import operator
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -43,6 +44,11 @@ def is_array(value: object) -> bool:
 def is_exact(a: Array) -> bool:
     """Whether `a` holds exact rationals."""
     return bool(a.dtype == object)
+
+
+def is_enclosed(a: Array) -> bool:
+    """Whether `a` holds balls (:mod:`lrp_ref.oracle.balls`): enclosures of numbers, which know their own functions."""
+    return is_exact(a) and bool(a.size) and hasattr(a.flat[0], "radius")
 
 
 def exact(x: Any) -> Array:
@@ -217,8 +223,10 @@ def mover(device: str) -> Callable[[Array], Array]:
 
 
 def floats(a: Array) -> Array:
-    """`a` on the host as float64 (longdouble stays), each exact rational correctly rounded."""
+    """`a` on the host as float64 (longdouble stays): rationals correctly rounded, of each ball the midpoint."""
     a = to_host(a)
+    if is_enclosed(a):
+        return np.array([ball.midpoint for ball in a.flat]).reshape(a.shape)
     if is_exact(a):
         return _floats(a, np.dtype(np.float64))
     return a.astype(np.result_type(a.dtype, np.float64))
@@ -249,7 +257,8 @@ def check_arithmetic(x: Array, name: str) -> None:
         raise ArithmeticMismatch(f"{name} is a {type(x).__name__}, not an array: pass numpy.asarray(..., float)")
     if is_exact(x):
         carriers = {type(value) for value in x.flat}
-        if len(carriers) > 1 or any(not hasattr(c, "p") and not hasattr(c, "limit_denominator") for c in carriers):
+        known = ("p", "limit_denominator", "radius")  # of fmpq, Fraction and balls
+        if len(carriers) > 1 or any(not any(hasattr(c, name) for name in known) for c in carriers):
             names = ", ".join(sorted(c.__name__ for c in carriers))
             raise ArithmeticMismatch(f"{name} is an object array of {names}: make it with lrp_ref.exact(x)")
     elif x.dtype.kind != "f":
@@ -308,6 +317,16 @@ def divide(n: Array, d: Array) -> Array:
 broadcast_shapes = np.broadcast_shapes
 
 
+def near_greatest(z: Array, axis: int, *, least: bool = False) -> Array:
+    """A number near the greatest (or least) along an axis, which stays with length 1: to shift by, before exp.
+
+    Of balls it is that of their midpoints, which need not be told apart: any shift gives the same quotients.
+    """
+    if is_enclosed(z):
+        return like(near_greatest(floats(z), axis, least=least), z)
+    return z.min(axis=axis, keepdims=True) if least else z.max(axis=axis, keepdims=True)
+
+
 def per_channel(value: Array, a: Array, what: str) -> Array:
     """`value` as it broadcasts to `a`: a scalar, one number a channel (axis 1), or exactly ``a.shape[1:]``.
 
@@ -327,6 +346,9 @@ def per_channel(value: Array, a: Array, what: str) -> Array:
 
 def _function(name: str, compute: Callable[[Any, Array], Array]) -> Callable[[Array], Array]:
     def function(x: Array) -> Array:
+        if is_enclosed(x):
+            enclosed: Array = np.frompyfunc(operator.methodcaller(name), 1, 1)(x)
+            return enclosed
         if is_exact(x):
             raise NotExact(
                 f"{name} has no rational values: in exact arithmetic give the layer its float outputs, "
@@ -391,7 +413,8 @@ def matmul(a: Array, b: Array) -> Array:
     rows, columns = a.shape[-2], b.shape[-1]
     out = zeros((*batch, rows, columns), a)
     if out.size and a.shape[-1]:
-        product = _matmul_flint if hasattr(a.flat[0], "p") else _matmul_fractions
+        own = getattr(a.flat[0], "matmul", None)  # a ball's
+        product = own or (_matmul_flint if hasattr(a.flat[0], "p") else _matmul_fractions)
         a, b = np.broadcast_to(a, batch + a.shape[-2:]), np.broadcast_to(b, batch + b.shape[-2:])
         for index in np.ndindex(*batch):
             out[index] = product(a[index], b[index])
@@ -450,7 +473,7 @@ def root_mean_square(z: Array, axes: Sequence[int]) -> Array:
     is.
     """
     mean = total(z * z, axes, keepdims=True) / number(max(1, math.prod(z.shape[axis] for axis in axes)), z)
-    if not is_exact(z):
+    if not is_exact(z) or is_enclosed(z):
         return namespace(z).sqrt(mean)
     roots = [_rounded_root(value) for value in fractions(mean).reshape(-1)]
     return like(np.array(roots, dtype=np.float64).reshape(mean.shape), z)

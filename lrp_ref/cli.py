@@ -1,5 +1,6 @@
 """``lrp-ref``: the digits explained under four sets of rules (demo), one explanation at a time (explain), the Taylor
-expansion behind it held against it (verify), and known answers for other frameworks (vectors).
+expansion behind it held against it (verify), what is certain of it (certify), and known answers for other frameworks
+(vectors).
 
 Exit codes: 0 good; 1 a check failed; 2 wrong use or bad input; 130 interrupted. An error is one line.
 """
@@ -91,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(prog="lrp-ref", description="Layer-wise relevance propagation, by the reference.")
     parser.add_argument("--version", action="version", version=f"lrp-ref {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="demo | explain | verify | vectors", required=True)
+    words = "demo | explain | verify | certify | vectors"
+    commands = parser.add_subparsers(title="commands", metavar=words, required=True)
 
     demo = commands.add_parser("demo", allow_abbrev=False, help="explain ten digits under four sets of rules")
     demo.set_defaults(run=_demo)
@@ -136,13 +138,20 @@ def _parser() -> argparse.ArgumentParser:
     held.add_argument("--no-context", action="store_true", help="do not run the network above from each root")
     held.add_argument("--full", action="store_true", help="run the full recursion, however long it takes")
     held.add_argument("--out", type=Path, metavar="DIR|PNG", help="write a page and its picture here, or the picture")
+    sure = of_one_input("certify", "enclose the exactly computed relevance of one input, and print what is certain")
+    sure.set_defaults(run=_certify)
+    _what_is_explained(sure)
+    sure.add_argument("--top", type=int, default=10, metavar="K", help="how many of the greatest to print; default: 10")
+    sure.add_argument("--radius", type=float, default=2.0**-60, help="wanted, relative to max|R|; default: 2^-60")
+    sure.add_argument("--threads", type=int, help="of the contractions; default: one")
+    sure.add_argument("--out", type=Path, metavar="NPZ", help="write the enclosures here, as midpoints and radii")
 
     known = commands.add_parser("vectors", allow_abbrev=False, help="known answers that any framework can be held to")
     what = known.add_subparsers(title="commands", metavar="export", required=True)
     export = what.add_parser("export", allow_abbrev=False, help="write the conformance vectors into a new folder")
     export.set_defaults(run=_export)
     export.add_argument("folder", type=Path, metavar="DIR", help="a folder that is not there yet")
-    for command in (demo, one, held, export):
+    for command in (demo, one, held, sure, export):
         command.add_argument("--traceback", action="store_true", help="show where an error arose")
     return parser
 
@@ -203,6 +212,8 @@ class _One(NamedTuple):
     title: str
     picture: Array
     pixels: Preprocessing | None
+    x: Array
+    composite: Composite | Rule
 
 
 def _explained(options: argparse.Namespace) -> _One:
@@ -238,7 +249,7 @@ def _explained(options: argparse.Namespace) -> _One:
         f"explained: logit {names[explained]} by {options.composite}",
     ]
     title = f"{name}: logit {names[explained]}, {options.composite}"
-    return _One(explanation, seconds, about, lines, title, picture, pixels)
+    return _One(explanation, seconds, about, lines, title, picture, pixels, x, composite)
 
 
 def _explain(options: argparse.Namespace) -> str:
@@ -246,7 +257,7 @@ def _explain(options: argparse.Namespace) -> str:
 
     if options.overlay and not options.out:
         raise LrpError("--overlay draws the picture that --out names: give both")
-    explanation, seconds, about, lines, title, picture, pixels = _explained(options)
+    explanation, seconds, about, lines, title, picture, pixels, *_ = _explained(options)
     if options.out:
         R = _as_picture(explanation.relevance, pixels)
         save_heatmap(options.out, R, image=picture, overlay=options.overlay, title=title)
@@ -536,6 +547,61 @@ def _verify(options: argparse.Namespace) -> str:
         print(said, flush=True)
         raise CheckFailed(f"the {reading} reading does not hold: {'; '.join(broken)}")
     return said
+
+
+def _certify(options: argparse.Namespace) -> str:
+    """The network certified is the one that was run, in the dtype asked for."""
+    import json
+    import math
+    from time import perf_counter
+
+    import numpy as np
+
+    from .composites import Composite, as_composite
+    from .oracle import certify
+
+    if options.top < 1:
+        raise LrpError(f"--top {options.top}: give 1 or more")
+    one = _explained(options)
+    started = perf_counter()
+    found = certify(
+        cast("Graph", one.explanation.graph), one.x, Composite(as_composite(one.composite).cases), one.about["target"],
+        radius=options.radius, threads=options.threads, engine="rationals" if options.exact else None,
+    )  # fmt: skip
+    seconds = perf_counter() - started
+    signs, radii, scale = found.sign(), found.radius(), found.scale()
+    widest = float(radii.max(initial=0.0)) / scale if scale else 0.0
+    indices, certain = found.top(options.top)
+    total = found.total()
+    counts = {
+        "positive": int((signs > 0).sum()), "negative": int((signs < 0).sum()), "zero": int((signs == 0).sum()),
+        "undetermined": int(np.isnan(signs).sum()),
+    }  # fmt: skip
+    greatest = [{"index": i[1:], "midpoint": found.at()[i].midpoint, "radius": found.at()[i].radius} for i in indices]
+    about = {
+        **one.about, "engine": found.engine, "bits": found.precision, "radius": widest,
+        "total": {"midpoint": total.midpoint, "radius": total.radius}, "signs": counts,
+        "greatest": greatest, "certain_places": certain,
+        "error": None if options.exact else found.error(one.explanation.relevance),
+    }  # fmt: skip
+    if options.out:
+        with written_whole(options.out) as file:
+            np.savez(file, midpoint=found.midpoint(), radius=radii)
+        about["enclosures"] = str(options.out)
+    if options.json:
+        return json.dumps(_finite({**about, "seconds": seconds, "versions": _versions()}), allow_nan=False)
+    near_zero = f"every radius at most 2^{math.log2(widest):.0f} max|R|" if widest else "every radius 0"
+    lines = [*one.lines, f"\nenclosed in {seconds:.2f} s by {found.engine}, {found.precision} bits: {near_zero}"]
+    lines.append(f"total: {total.midpoint:.17g} +- {total.radius:.2g}")
+    lines.append("signs: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    lines.append(f"the greatest, the first {certain} in certain order:")
+    rows = [(f"{i}", f"{g['index']}", f"{g['midpoint']:.17g}", f"{g['radius']:.2g}") for i, g in enumerate(greatest, 1)]
+    lines.append(table(("place", "entry", "relevance", "+-"), rows))
+    if about["error"] is not None:
+        lines.append(f"the {options.dtype} run is at most {about['error']:.2g} max|R| from the exact relevance")
+    if options.out:
+        lines.append(f"enclosures: {options.out}")
+    return "\n".join(lines)
 
 
 def _domain(text: str | None) -> Domain | None:

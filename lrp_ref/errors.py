@@ -39,3 +39,14 @@ class UnsuitableRule(LrpError):
 
 class Pole(LrpError):
     """A denominator is exactly zero although relevance and contributions are not (``strict=True``)."""
+
+
+class Undecided(LrpError):
+    """A comparison or division whose outcome the enclosures at hand do not settle: more precision may.
+
+    `between` holds what could not be told apart, `unit` where it stands, (sample, ...), if that was found.
+    """
+
+    def __init__(self, message: str, *between: object, unit: tuple[int, ...] | None = None) -> None:
+        super().__init__(message)
+        self.between, self.unit = between, unit

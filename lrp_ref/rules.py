@@ -388,8 +388,9 @@ class Pass(Rule):
         p = wires.portions(a)
         fed = wires.linear(ones(a.shape, a), ones(weight.shape, a) if p is None else p)
         if p is None and not wires.one_to_one and bool((fed > 1).any()):
+            most = int(floats(fed).max())
             raise UnsuitableRule(
-                f"Pass on {layer!r}: an output has {int(fed.max())} live inputs, and Pass does not say how they share; "
+                f"Pass on {layer!r}: an output has {most} live inputs, and Pass does not say how they share; "
                 f"take Norm(), Epsilon(epsilon=...) or Flat()"
             )
         R_in = wires.adjoint(R, ones(weight.shape, a) if p is None else p, a.shape)

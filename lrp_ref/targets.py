@@ -11,7 +11,7 @@ import dataclasses
 from numbers import Integral
 from typing import Any, Literal, Protocol, cast
 
-from .arrays import Array, exp, is_array, like, namespace, number, on_host, to_host, total, where, zeros
+from .arrays import Array, exp, is_array, like, namespace, near_greatest, number, on_host, to_host, total, where, zeros
 from .errors import GraphError, ShapeError
 from .graph import Graph, Node
 from .layers import Dense, SoftMinPool
@@ -47,7 +47,7 @@ def one_hot(z: Array, classes: Any) -> Array:
 
 def softmax(z: Array) -> Array:
     """exp(z_k) / sum exp(z)."""
-    powers = exp(z - z.max(axis=1, keepdims=True))
+    powers = exp(z - near_greatest(z, 1))
     return powers / total(powers, (1,), keepdims=True)
 
 
@@ -163,8 +163,8 @@ class log_odds(_OfClass):
     def direction(self, z: Array) -> Array:
         """e_k - pi."""
         hot = one_hot(z, self.k)
-        others = where(hot == number(1, z), z.min(axis=1, keepdims=True), z)
-        powers = (number(1, z) - hot) * exp(others - others.max(axis=1, keepdims=True))
+        others = where(hot == number(1, z), near_greatest(z, 1, least=True), z)
+        powers = (number(1, z) - hot) * exp(others - near_greatest(others, 1))
         return hot - powers / total(powers, (1,), keepdims=True)
 
     def start(self, z: Array) -> Array:

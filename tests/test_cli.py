@@ -320,7 +320,7 @@ NEAREST = "the nearest names are 'epsilon_plus', 'epsilon_plus_flat', 'epsilon_a
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ("", "required: demo | explain | verify | vectors (see lrp-ref --help)"),
+        ("", "required: demo | explain | verify | certify | vectors (see lrp-ref --help)"),
         ("demos", "invalid choice: 'demos'"),
         ("explain", "required: --input (see lrp-ref explain --help)"),
         ("explain --inp 3", "required: --input"),
@@ -689,3 +689,46 @@ def test_a_name_that_ends_in_png_is_the_picture_alone(run, tmp_path):
     found = json.loads(out)
     assert found["picture"] == str(tmp_path / "roots.png")
     assert "page" not in found
+
+
+# --- certify -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extra", [[], ["--exact"], ["--dtype", "float32"]], ids=lambda e: " ".join(e) or "float64")
+@pytest.mark.parametrize("model", MODELS)
+def test_certify_prints_what_is_certain(run, tmp_path, model, extra):
+    pytest.importorskip("flint")
+    argv = ["certify", "--model", model, "--input", ROW, "--top", 4, *extra]
+    code, out, err = run(*argv, "--json", "--out", tmp_path / "R.npz")
+    assert (code, err) == (0, "")
+    said = json.loads(out)
+    exact = lrp.explain(MODELS[model](), lrp.exact(x()), rules_of("epsilon_gamma_box"))
+    if "float32" in extra:
+        exact = lrp.explain(MODELS[model]().like(x().astype("f")), lrp.exact(x()), rules_of("epsilon_gamma_box"))
+    R = lrp.fractions(exact.relevance)
+    with np.load(tmp_path / "R.npz") as file:
+        for middle, radius, number in zip(file["midpoint"].flat, file["radius"].flat, R.flat, strict=True):
+            assert abs(Fraction(float(middle)) - number) <= Fraction(float(radius)) + abs(number) / 2**52
+    order = sorted(np.ndindex(R.shape), key=lambda i: R[i], reverse=True)
+    assert [tuple(entry["index"]) for entry in said["greatest"]] == [i[1:] for i in order[:4]]
+    assert said["certain_places"] == 4
+    assert said["signs"] == {
+        "positive": int((R > 0).sum()), "negative": int((R < 0).sum()), "zero": int((R == 0).sum()), "undetermined": 0,
+    }  # fmt: skip
+    assert said["total"]["midpoint"] == pytest.approx(float(R.sum()), rel=1e-15)
+    assert said["radius"] <= 2.0**-60
+    assert said["engine"] == ("rationals" if "--exact" in extra or model == "digits-mlp" else "balls")
+    if "--exact" not in extra:
+        assert 0 < said["error"] < (1e-5 if "float32" in extra else 1e-14)
+    code, text, _ = run(*argv)
+    assert code == 0
+    for part in ("enclosed in", "total: ", "0 undetermined", "the first 4 in certain order", "(0, "):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [("--top 0", "--top 0: give 1 or more"), ("--radius 2", "radius=2.0: need a number between 0 and 1")],
+)
+def test_wrong_use_of_certify_is_one_line_and_exits_with_2(run, argv, message):
+    refused(run("certify", "--input", ROW, *argv.split()), message)

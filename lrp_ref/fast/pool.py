@@ -76,7 +76,7 @@ def routed(layer: MaxPool, a: Array, z: Array, R: Array, memory: Memory) -> Arra
 
 def _whole(a: Array, window: Window, positions: Shape, memory: Memory) -> Array:
     """(batch, *size, channels) with its padding and what hangs over the end, -inf there."""
-    extent = window._extent(a.shape[1:-1], positions)
+    extent = window.extent(a.shape[1:-1], positions)
     if extent == a.shape[1:-1]:
         return a
     whole = memory.array((len(a), *extent, a.shape[-1]), a)

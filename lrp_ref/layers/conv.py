@@ -171,15 +171,16 @@ class ConvTranspose(_Convolution):
         """Channels and number of axes fit the weight, and something is left of the output."""
         (shape,) = shapes
         _check(self, shape, self.weight.shape[0])
-        if min(self._size(shape[2:])) < 1:
+        if min(self.size(shape[2:])) < 1:
             raise ShapeError(f"padding {self.padding} leaves nothing of the output for an input of shape {shape}")
-        _check_bias(self, self._size(shape[2:]))
+        _check_bias(self, self.size(shape[2:]))
 
     def _taps_alone(self) -> Self:
         weight: Array = self.tap_bias
         return dataclasses.replace(self, weight=weight[None], bias=None, groups=1, tap_bias=None)
 
-    def _size(self, size: Sequence[int]) -> Shape:
+    def size(self, size: Sequence[int]) -> Shape:
+        """The output's spatial size for an input's."""
         window, extra = self.window, axes_tuple(self.output_padding, len(size), "ConvTranspose: output_padding", 0)
         return tuple(
             (n - 1) * stride - before - after + span + more
@@ -196,7 +197,7 @@ class ConvTranspose(_Convolution):
         cells = matmul_alike(w.reshape(groups, inputs // groups, columns).swapaxes(1, 2), rows)
         outputs = w.shape[1] * groups
         cells = cells.reshape(n, outputs, self.window.taps, *positions)
-        return self.window.scatter(cells, (n, outputs, *self._size(positions)))
+        return self.window.scatter(cells, (n, outputs, *self.size(positions)))
 
     def adjoint(self, s: Array, w: Array, shape: Shape) -> Array:
         """The convolution of s, at as many positions as there are inputs."""

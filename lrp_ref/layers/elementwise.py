@@ -14,6 +14,7 @@ from ..arrays import (
     expm1,
     like,
     log1p,
+    near_greatest,
     negative,
     number,
     per_channel,
@@ -379,7 +380,7 @@ class Softmax(Layer):
     def forward(self, *inputs: Array) -> Array:
         """The probabilities."""
         (a,) = inputs
-        powers = exp(a - a.max(axis=self.axis, keepdims=True))
+        powers = exp(a - near_greatest(a, self.axis))
         return powers / total(powers, (self.axis,), keepdims=True)
 
     def frozen(self, *inputs: Array, wrt: int = 0) -> Identity:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Any, Literal
 
-from ..arrays import Array, divide, exp, like, log, namespace, number, ones, total, where
+from ..arrays import Array, divide, exp, like, log, namespace, near_greatest, number, ones, total, where
 from ..errors import ShapeError
 from ..values import value
 from .base import Layer, Linear, Shape, axes_tuple
@@ -402,7 +402,7 @@ class SoftMinPool(Layer):
     def forward(self, *inputs: Array) -> Array:
         """eta."""
         (z,) = inputs
-        low = z.min(axis=1, keepdims=True)
+        low = near_greatest(z, 1, least=True)
         return low - log(total(exp(low - z), (1,), keepdims=True))
 
     def frozen(self, *inputs: Array, wrt: int = 0) -> SoftMin:

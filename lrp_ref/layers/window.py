@@ -74,18 +74,18 @@ class Window:
         """(N, C, *size) -> (N, C, taps, *positions): the cells under each window."""
         if self._whole(x.shape[2:]):
             return x.reshape(*x.shape[:2], self.taps, *positions)
-        buffer = zeros(x.shape[:2] + self._extent(x.shape[2:], positions), x)
-        buffer[self._inside(x.shape[2:])] = x
-        return namespace(x).stack([buffer[tap] for tap in self._taps(positions)], axis=2)
+        buffer = zeros(x.shape[:2] + self.extent(x.shape[2:], positions), x)
+        buffer[self.inside(x.shape[2:])] = x
+        return namespace(x).stack([buffer[tap] for tap in self.tap_slices(positions)], axis=2)
 
     def scatter(self, cells: Array, shape: Shape) -> Array:
         """(N, C, taps, *positions) -> `shape` = (N, C, *size): each tap added to the cell that it reads."""
         if self._whole(shape[2:]):
             return cells.reshape(shape)
-        buffer = zeros(cells.shape[:2] + self._extent(shape[2:], cells.shape[3:]), cells)
-        for t, tap in enumerate(self._taps(cells.shape[3:])):
+        buffer = zeros(cells.shape[:2] + self.extent(shape[2:], cells.shape[3:]), cells)
+        for t, tap in enumerate(self.tap_slices(cells.shape[3:])):
             buffer[tap] += cells[:, :, t]
-        return buffer[self._inside(shape[2:])]
+        return buffer[self.inside(shape[2:])]
 
     def real(self, a: Array, positions: Shape) -> Array:
         """(taps, *positions) booleans: whether the tap reads a cell of the input `a`."""
@@ -115,7 +115,7 @@ class Window:
         """Whether there is one window, and it is the input: a global pool's has too many taps to take one by one."""
         return self.kernel == tuple(size) and set(self.dilation) == {1} and not any(map(sum, self.padding))
 
-    def _extent(self, size: Sequence[int], positions: Sequence[int]) -> Shape:
+    def extent(self, size: Sequence[int], positions: Sequence[int]) -> Shape:
         """The size of a buffer that holds the input, its padding, and the last position."""
         return tuple(
             max(before + n + after, (p - 1) * stride + span)
@@ -124,11 +124,12 @@ class Window:
             )
         )
 
-    def _inside(self, size: Sequence[int]) -> tuple[slice, ...]:
+    def inside(self, size: Sequence[int]) -> tuple[slice, ...]:
+        """The cells of the buffer that are the input."""
         spatial = (slice(before, before + n) for n, (before, _) in zip(size, self.padding, strict=True))
         return (slice(None), slice(None), *spatial)
 
-    def _taps(self, positions: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    def tap_slices(self, positions: Sequence[int]) -> Iterator[tuple[slice, ...]]:
         """For each tap the cells of the buffer that it reads, over all positions."""
         for tap in itertools.product(*map(range, self.kernel)):
             starts = (t * d for t, d in zip(tap, self.dilation, strict=True))
