@@ -927,7 +927,7 @@ class _Search:
             base = dataclasses.replace(self.setting, x=x)
             with np.errstate(all="ignore"):
                 try:
-                    settings = [_applied(base, self.moves(hypothesis)) for hypothesis in (first, other)]
+                    settings = [self.elsewhere(base, hypothesis) for hypothesis in (first, other)]
                     if any(setting is None for setting in settings):
                         continue
                     walks = [_walk(_arithmetics(s)[0], {}) for s in settings if s is not None]
@@ -940,6 +940,15 @@ class _Search:
                 if 0 < scale < math.inf and 2.0**-16 * scale < difference < math.inf:
                     return Apart(first, other, x, difference / scale)
         return None
+
+    def elsewhere(self, setting: Setting, hypothesis: Hypothesis) -> Setting | None:
+        """The setting of another input under a hypothesis; a start that is no other there is the target's own."""
+        for move in self.moves(hypothesis):
+            changed = _applied(setting, [move])
+            if changed is None and move[0].scope != "start":
+                return None
+            setting = changed or setting
+        return setting
 
     def moves(self, hypothesis: Hypothesis) -> list[Move]:
         """The moves of its causes, those of the whole setting first."""
