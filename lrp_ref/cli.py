@@ -1,5 +1,6 @@
-"""``lrp-ref``: the digits explained under four sets of rules (demo), one explanation at a time (explain), and the
-Taylor expansion behind it held against it (verify), and what is certain of it (certify).
+"""``lrp-ref``: the digits explained under four sets of rules (demo), one explanation at a time (explain), the Taylor
+expansion behind it held against it (verify), what is certain of it (certify), and known answers for other frameworks
+(vectors).
 
 Exit codes: 0 good; 1 a check failed; 2 wrong use or bad input; 130 interrupted. An error is one line.
 """
@@ -91,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(prog="lrp-ref", description="Layer-wise relevance propagation, by the reference.")
     parser.add_argument("--version", action="version", version=f"lrp-ref {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="demo | explain | verify | certify", required=True)
+    words = "demo | explain | verify | certify | vectors"
+    commands = parser.add_subparsers(title="commands", metavar=words, required=True)
 
     demo = commands.add_parser("demo", allow_abbrev=False, help="explain ten digits under four sets of rules")
     demo.set_defaults(run=_demo)
@@ -143,7 +145,13 @@ def _parser() -> argparse.ArgumentParser:
     sure.add_argument("--radius", type=float, default=2.0**-60, help="wanted, relative to max|R|; default: 2^-60")
     sure.add_argument("--threads", type=int, help="of the contractions; default: one")
     sure.add_argument("--out", type=Path, metavar="NPZ", help="write the enclosures here, as midpoints and radii")
-    for command in (demo, one, held, sure):
+
+    known = commands.add_parser("vectors", allow_abbrev=False, help="known answers that any framework can be held to")
+    what = known.add_subparsers(title="commands", metavar="export", required=True)
+    export = what.add_parser("export", allow_abbrev=False, help="write the conformance vectors into a new folder")
+    export.set_defaults(run=_export)
+    export.add_argument("folder", type=Path, metavar="DIR", help="a folder that is not there yet")
+    for command in (demo, one, held, sure, export):
         command.add_argument("--traceback", action="store_true", help="show where an error arose")
     return parser
 
@@ -178,6 +186,17 @@ def _what_is_explained(command: argparse.ArgumentParser) -> None:
     image.add_argument(
         "--layout", help="channels_first or channels_last, as the network reads it; default: channels_first"
     )
+
+
+def _export(options: argparse.Namespace) -> str:
+    import json
+
+    from .oracle.vectors import VERSION, export
+
+    folder = export(options.folder)
+    about = json.loads((folder / "manifest.json").read_text())
+    groups = ", ".join(f"{name} {group['tests']}" for name, group in about["groups"].items())
+    return f"vectors {VERSION}: {about['numberOfTests']} tests ({groups})\nin {os.path.relpath(folder)}: see README.md"
 
 
 # --- one explanation ------------------------------------------------------------------------------

@@ -129,8 +129,22 @@ BELOW = {  # module: what it may import of the package, besides errors, files, t
     "loaders": {"arrays", "canonize", "graph", "layers"},
     "data": {"graph", "layers"},
     "show": {"arrays"},
-    "oracle": {"arrays", "composites", "explain", "graph", "layers", "propagate", "rules", "stabilize", "targets"},
     "theory": {"arrays", "explain", "graph", "layers", "propagate", "rules", "signs", "targets"},
+    "oracle": {
+        "arrays",
+        "canonize",
+        "composites",
+        "explain",
+        "graph",
+        "layers",
+        "ledger",
+        "loaders",
+        "presets",
+        "propagate",
+        "rules",
+        "stabilize",
+        "targets",
+    },
 }
 INSIDE_FUNCTIONS = {("explain", "fast"), ("explain", "store"), ("io", "loaders")}
 

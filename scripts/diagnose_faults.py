@@ -1,0 +1,130 @@
+"""Diagnose the seeded faults of tests/faults.py, and report how many causes are named right, and in what time.
+
+    python scripts/diagnose_faults.py [--processes N] [--seeds N] > benchmarks/diagnosis.md
+
+Each fault is diagnosed twice: from the relevance at every node, and from that of the input alone. Seconds are those of
+the processor, so that other work on the machine does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+import faults  # noqa: E402
+
+from lrp_ref.oracle import diagnose  # noqa: E402
+
+GIVEN = ("every node", "the input")
+ROWS = {
+    "variants, seen while tuning": ("seen", faults.SEEN),
+    "variants, unseen": ("unseen", faults.UNSEEN),
+    "faults of no catalogue": ("stranger", faults.STRANGERS),
+    "agreement, float64": ("float64", range(150)),
+    "agreement, float32": ("float32", range(150)),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    kind: str
+    given: str
+    seed: int
+    right: str
+    """"first", "equal" (among several that these numbers do not tell apart), "wrong", or "no name"."""
+    seconds: float
+    redrawn: int
+    text: str
+
+
+def drawn(kind: str, seed: int) -> faults.Fault:
+    if kind in ("float64", "float32"):
+        return faults.nothing_wrong(seed, np.dtype(kind).type)
+    return faults.stranger(seed) if kind == "stranger" else faults.fault(seed)
+
+
+def outcome(job: tuple[str, str, int]) -> Outcome:
+    kind, given, seed = job
+    warnings.simplefilter("ignore")
+    fault = drawn(kind, seed)
+    net = fault.network
+    theirs = fault.theirs if given == "every node" else fault.theirs["input"]
+    start = time.process_time()
+    found = diagnose(net.graph, net.x, net.composite, net.target, theirs, variants=net.catalogue)
+    seconds = time.process_time() - start
+    truth = tuple(sorted(name for name, _ in fault.truth))
+    if kind in ("stranger", "float64", "float32"):
+        right = "first" if found.verdict == ("unknown" if kind == "stranger" else "agree") else "wrong"
+    elif found.answer is None:
+        right = "no name"
+    elif found.answer.names == truth:
+        right = "first"
+    else:
+        right = "equal" if any(h.names == truth for h in found.hypotheses) else "wrong"
+    text = (
+        f"{given}, seed {seed}: {' and '.join(f'{n} ({w})' for n, w in fault.truth)}: {found.answer or found.verdict}"
+    )
+    return Outcome(kind, given, seed, right, seconds, fault.redrawn, text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=None, help="of each kind only so many")
+    asked = parser.parse_args()
+    jobs = [
+        (kind, given, seed) for given in GIVEN for kind, seeds in ROWS.values() for seed in list(seeds)[: asked.seeds]
+    ]
+    found = []
+    with multiprocessing.Pool(asked.processes) as pool:
+        for done in pool.imap_unordered(outcome, jobs):
+            found.append(done)
+            print(f"\r{len(found)} of {len(jobs)}", end="", file=sys.stderr)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
+    print("# How faults are diagnosed\n")
+    print(f"{date.today()}, commit {commit.strip()}, {platform.machine()}, {os.cpu_count()} cores, ", end="")
+    print(f"python {platform.python_version()}, numpy {np.__version__}, python-flint {version('python-flint')}.")
+    print(f"By `python {' '.join(['scripts/diagnose_faults.py', *sys.argv[1:]])}`; the faults are those of ", end="")
+    print("tests/faults.py: networks of 6 to 14 nodes, a third of the faults of the catalogue two at once.\n")
+    print("| what | given the relevance at | faults | named first | equal | wrong | no name | drawn again | ", end="")
+    print("mean s | longest s |\n|---|---|---|---|---|---|---|---|---|---|")
+    for what, (kind, _) in ROWS.items():
+        for given in GIVEN:
+            some = [o for o in found if (o.kind, o.given) == (kind, given)]
+            count = Counter(o.right for o in some)
+            seconds = [o.seconds for o in some]
+            numbers = [len(some), *(count[right] for right in ("first", "equal", "wrong", "no name"))]
+            numbers.append(sum(o.redrawn for o in some))
+            cells = " | ".join(map(str, numbers))
+            print(f"| {what} | {given} | {cells} | {sum(seconds) / len(seconds):.2f} | {max(seconds):.1f} |")
+    print(
+        "\nNamed first: all causes, and no others, are the first answer; for a fault of no catalogue: unknown; for"
+        "\nagreement: agree. Equal: the right causes are among several that give the same numbers to rounding, and the"
+        "\ndiagnosis says that it is ambiguous (an absent stabilizer, one of 1e-16 and one at exact zeros only, say)."
+        "\nDrawn again: faults without visible effect on the input's relevance. Seconds of one processor."
+    )
+    for right, words in (("wrong", "Wrong"), ("no name", "No name")):
+        texts = sorted(o.text for o in found if o.right == right)
+        if texts:
+            print(f"\n{words}, with what was drawn and what was answered:\n")
+            print("\n".join(f"- {text}" for text in texts))
+
+
+if __name__ == "__main__":
+    main()
