@@ -1,6 +1,6 @@
 """What certificates cost, and the true error of floats that they tell: ours and zennit's, rule by rule.
 
-    sh scripts/bench certify [--networks NAME...] [--rules NAME...] [--rounds N] [--markdown FILE] [--png FILE]
+    sh scripts/bench certify [--networks NAME...] [--rules NAME...] [--markdown FILE] [--png FILE]
 
 Each pair of network and rules runs in a process of its own, so that its memory can be told. The networks are those of
 the benchmark with random weights (SqueezeNet for 227 x 227, VGG-16 for 224 x 224, an MLP), and the shipped digit CNN,

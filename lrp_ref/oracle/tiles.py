@@ -160,6 +160,9 @@ def _numbers(transform: Transform, weight: Array) -> list[Any]:
     if not is_exact(weight) and transform in _EXACT_IN_FLOATS:
         w = transform(weight)
         return list(w.reshape(-1).tolist()) if w.dtype.itemsize <= 8 else arbs(w)
+    if not is_exact(weight) and isinstance(transform, Raised) and transform.part in _EXACT_IN_FLOATS:
+        gamma = number(transform.gamma, balls(np.ones(1))).arb  # the same, without a guard for each weight
+        return [w + gamma * part for w, part in zip(arbs(weight), arbs(transform.part(weight)), strict=True)]
     return list(unwrapped(transform(balls(weight))).flat)
 
 
@@ -235,6 +238,8 @@ class _Conv:
     transposed: bool
     samples: int
     advance: Advance
+    made: dict[int, list[Any]] = dataclasses.field(default_factory=dict)
+    """The matrices of the transforms so far, by identity: the denominators' are those of the way back."""
 
     def linear(self, x: Array, transform: Transform) -> Array:
         """z of x."""
@@ -279,9 +284,11 @@ class _Conv:
 
     def _matrices(self, transform: Transform) -> list[Any]:
         """For each group, (its channels of the weight's first axis) x (the others' channels and taps)."""
-        transform, weight = _whole(transform, self.weight)
-        parts = weight.reshape(self.groups, len(weight) // self.groups, -1)
-        return [flint().arb_mat(*part.shape, _numbers(transform, part)) for part in parts]
+        if id(transform) not in self.made:
+            by_element, weight = _whole(transform, self.weight)
+            parts = weight.reshape(self.groups, len(weight) // self.groups, -1)
+            self.made[id(transform)] = [flint().arb_mat(*part.shape, _numbers(by_element, part)) for part in parts]
+        return self.made[id(transform)]
 
     def _part(self, group: int, channels: int) -> slice:
         count = channels // self.groups
