@@ -37,6 +37,7 @@ from lrp_ref.oracle import diagnose  # noqa: E402
 GIVEN = ("every node", "the input")
 ROWS = {
     "variants, seen while tuning": ("seen", faults.SEEN),
+    "variants, measured before": ("measured", faults.LOOKED_AT),
     "variants, unseen": ("unseen", faults.UNSEEN),
     "faults of no catalogue": ("stranger", faults.STRANGERS),
     "agreement, float64": ("float64", range(150)),
