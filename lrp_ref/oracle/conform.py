@@ -1,0 +1,452 @@
+"""conform(): another framework held to the conformance vectors, case by case.
+
+>>> def relevance(case):  # doctest: +SKIP
+...     return framework.lrp(case.onnx, case.x, rules=case.said, start=case.R)
+>>> print(conform(relevance, groups=["dense", "conv"]))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from ..arrays import Array, to_host, unit_roundoff
+from ..errors import LrpError
+from ..explain import explain
+from ..rules import Gradient, Pass
+from ..targets import StartRelevance
+from ..text import Progress, table
+from ..values import value
+from .diagnosis import LEAST, MARGIN, diagnose
+from .variants import CATALOGUE, Setting, Step, Variant
+from .vectors import read
+from .vectors.files import VERSION
+from .vectors.read import Case
+
+Answer = Array | Mapping[str, Array]
+Adapter = Callable[[Case], Answer]
+"""What a case is explained with: the relevance of the input, or arrays by the names of inputs and nodes."""
+
+VERDICTS = ("agrees", "variant", "differs", "cannot")
+
+INSTEAD_OF_ZERO = 2.0**-200
+"""What the adapters of :mod:`lrp_ref.oracle.peers` hand over for epsilon = 0: too small to change a denominator other
+than 0, and enough for 0 / 0 to become 0, as here, in frameworks that always divide.
+"""
+
+
+class Cannot(Exception):
+    """Raised by an adapter, with the reason: the framework has no such rule, layer or start."""
+
+
+# --- one case -----------------------------------------------------------------------------------------------------
+
+
+@value
+class Verdict:
+    """What came of one case."""
+
+    id: str
+    rule: str
+    """The rule's name; of a network those of all rules that divide."""
+    layer: str
+    """The layer's class, or "network"."""
+    verdict: Literal["agrees", "variant", "differs", "cannot"]
+    names: tuple[str, ...] = ()
+    """The variants whose numbers these are; of `differs` the hypotheses of :func:`lrp_ref.oracle.diagnose`."""
+    why: str = ""
+    """Of `cannot`, the framework's reason; of `differs`, what is wrong."""
+    node: str | None = None
+    """Of `differs`, the node where it begins, if that was found."""
+    off: float | None = None
+    """The greatest deviation, relative to max|R| of its tensor."""
+    tolerance: float | None = None
+    """What would have been agreement there."""
+    flags: tuple[str, ...] = ()
+    """The variants that the case tells from the rule."""
+    size: int = 0
+    """How many numbers its inputs and weights are."""
+
+
+def cell(case: Case) -> tuple[str, str]:
+    """The rule and the layer that a case is about."""
+    if len(case.graph.nodes) == 1:
+        (node,) = case.graph.nodes
+        return type(case.rules[node.name]).__name__, node.kind
+    names = {type(rule).__name__ for rule in case.rules.values() if not isinstance(rule, (Pass, Gradient))}
+    return ", ".join(sorted(names)) or "Pass", "network"
+
+
+def size(case: Case) -> int:
+    """How many numbers its inputs and weights are."""
+    weights = (a for node in case.graph.nodes for _, a in node.layer._arrays())
+    return sum(math.prod(np.shape(a)) for a in (*case.inputs.values(), *weights))
+
+
+def tolerances(case: Case, dtype: str) -> dict[str, float]:
+    """For each tensor what may be between the exact relevance and one computed in `dtype`, relative to max|R|.
+
+    It is 64 times what our own run in that dtype is off there, and at least 32 unit roundoffs.
+    """
+    x = {name: a.astype(dtype) for name, a in case.inputs.items()}
+    target = {name: StartRelevance(R) for name, R in case.start.items()}
+    ours = explain(case.graph, x, Setting(case.graph, x, case.rules).composite, target, edit=case.mask, engine="plain")
+    least = LEAST * unit_roundoff(next(iter(x.values())))
+    return {name: max(MARGIN * _off(ours.at(name), R), least) for name, R in case.relevance.items()}
+
+
+def _off(theirs: Array, expected: Array) -> float:
+    """The greatest deviation, relative to max|R|; infinite where numbers are none."""
+    with np.errstate(all="ignore"):
+        off = float(abs(theirs.astype(float) - expected).max(initial=0.0)) / float(abs(expected).max(initial=0.0) or 1)
+    return off if math.isfinite(off) else math.inf
+
+
+def judge(case: Case, answer: Answer, *, variants: Sequence[Variant] = ()) -> Verdict:
+    """What an answer to a case is: the expected relevance, that of a variant, or another.
+
+    Parameters
+    ----------
+    case : Case
+    answer : the relevance of the only input, or arrays by name, of all inputs and of any nodes; float32 or float64
+    variants : sought in a diagnosis besides those of the catalogue
+
+    Returns
+    -------
+    Verdict
+        agreement is a deviation of at most 64 times that of our own run in the same dtype, and of at most 32 unit
+        roundoffs anyway, relative to max|R|, at every tensor that the answer holds.
+
+    Raises
+    ------
+    LrpError
+        for an answer that lacks an input, has names that the network does not, or is in another arithmetic.
+    """
+    theirs = _arrays(case, answer)
+    dtype = "float32" if any(R.dtype == np.float32 for R in theirs.values()) else "float64"
+    rule, layer = cell(case)
+    made = Verdict(case.id, rule, layer, "agrees", flags=case.flags, size=size(case))
+    for name, R in theirs.items():
+        if R.shape != case.relevance[name].shape:
+            why = f'relevance at "{name}" of shape {R.shape}, need {case.relevance[name].shape}'
+            return dataclasses.replace(made, verdict="differs", why=why)
+    within = tolerances(case, dtype)
+    off = {name: _off(R, case.relevance[name]) for name, R in theirs.items()}
+    worst = max(off, key=lambda name: off[name] / within[name])
+    made = dataclasses.replace(made, off=off[worst], tolerance=within[worst])
+    if off[worst] <= within[worst]:
+        return made
+    for other in case.accepted:
+        if all(_off(theirs[name], R) <= within[name] for name, R in other.relevance.items()):
+            return dataclasses.replace(made, verdict="variant", names=other.variants)
+    return _diagnosed(case, theirs, dtype, made, variants)
+
+
+def _arrays(case: Case, answer: Answer) -> dict[str, Any]:
+    given = answer if isinstance(answer, Mapping) else {next(iter(case.inputs)): answer}
+    theirs = {name: np.asarray(to_host(R)) for name, R in given.items()}
+    if missing := [name for name in case.inputs if name not in theirs]:
+        raise LrpError(f"{case.id}: the answer lacks the relevance of the input {missing[0]!r}")
+    for name, R in theirs.items():
+        if name not in case.relevance:
+            raise LrpError(f"{case.id}: the answer has {name!r}; there are {', '.join(case.relevance)}")
+        if R.dtype not in (np.float32, np.float64):
+            raise LrpError(f"{case.id}: the relevance at {name!r} is {R.dtype}, need float32 or float64")
+    return theirs
+
+
+def _diagnosed(
+    case: Case, theirs: Mapping[str, Any], dtype: str, made: Verdict, variants: Sequence[Variant]
+) -> Verdict:
+    """Why it differs, if the catalogue knows."""
+    for node in reversed([*case.inputs, *(node.name for node in case.graph.nodes)]):
+        if node in theirs and not np.isfinite(theirs[node]).all():
+            return dataclasses.replace(made, verdict="differs", why="not a number", node=node)
+    if case.mask:
+        return dataclasses.replace(made, verdict="differs", why="unknown: masked relevance is not diagnosed")
+    x: Any = {name: a.astype(dtype) for name, a in case.inputs.items()}
+    rules = Setting(case.graph, x, case.rules).composite
+    target = {name: StartRelevance(R) for name, R in case.start.items()}
+    try:
+        found = diagnose(case.graph, x, rules, target, theirs, variants=(*CATALOGUE, ZERO_DIVIDED, *variants))
+    except LrpError as error:
+        return dataclasses.replace(made, verdict="differs", why=f"unknown: {error}")
+    if found.verdict == "agree":  # the answer is off by rounding that a longer run of the diagnosis has too
+        return dataclasses.replace(made, verdict="differs", why="unknown: more than rounding, and nothing else found")
+    names = tuple(dict.fromkeys(" and ".join(hypothesis.names) for hypothesis in found.hypotheses))
+    why = "" if names else "unknown"
+    return dataclasses.replace(made, verdict="differs", names=names, why=why, node=found.node)
+
+
+def _zero_divided(step: Step) -> Step | None:
+    if not step.rule.shares() or step.rule.epsilon:
+        return None
+    return dataclasses.replace(step, rule=dataclasses.replace(step.rule, epsilon=INSTEAD_OF_ZERO))
+
+
+ZERO_DIVIDED = Variant(
+    "zero denominators divided by",
+    "where z_k is exactly 0 and contributions to it are not, R_k / e_k is handed on, however small e_k is, and not "
+    "booked as unclaimed",
+    ("frameworks that always add a stabilizer",),
+    _zero_divided,
+)
+"""Beyond the catalogue, for it is no other formula: epsilon = 0 cannot be asked for."""
+
+
+# --- many cases ---------------------------------------------------------------------------------------------------
+
+
+def verdicts(relevance: Adapter, cases: Iterable[Case], total: int) -> Iterator[Verdict]:
+    """Those of the cases, one after the other, with a progress bar on a terminal."""
+    with Progress("cases", total) as bar:
+        for case in cases:
+            try:
+                yield judge(case, relevance(case))
+            except Cannot as reason:
+                rule, layer = cell(case)
+                yield Verdict(case.id, rule, layer, "cannot", why=str(reason), flags=case.flags, size=size(case))
+            bar.advance(1)
+
+
+def conform(
+    relevance: Adapter,
+    *,
+    groups: Sequence[str] | None = None,
+    cases: Sequence[Case] | None = None,
+    name: str = "the adapter",
+    version: str = "",
+) -> Report:
+    """A framework held to the vectors.
+
+    Parameters
+    ----------
+    relevance : Case -> array or dict
+        the adapter: the relevance that the framework gives to a case, of the input alone, or by the names of inputs
+        and nodes; float32 or float64. It raises :class:`Cannot` where the framework has no such rule or layer.
+    groups : of the vectors; None for all
+    cases : other cases, in place of the vectors
+    name, version : of the framework, for the report
+
+    Returns
+    -------
+    Report
+        a verdict for each case: see :func:`judge` for what agreement is.
+
+    Raises
+    ------
+    LrpError
+        for a group that there is not, and what :func:`judge` refuses.
+    """
+    every: Iterable[Case] = read.cases(groups) if cases is None else cases
+    total = read.count(groups) if cases is None else len(cases)
+    return Report(name, version, tuple(verdicts(relevance, every, total)))
+
+
+@value
+class Difference:
+    """Cases that differ alike."""
+
+    label: str
+    """The variant, or what else is said of the numbers."""
+    says: str
+    """Its formula, if it is a variant."""
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def witness(self) -> Verdict:
+        """The smallest of them."""
+        return min(self.verdicts, key=lambda verdict: (verdict.size, verdict.id))
+
+    @property
+    def cells(self) -> dict[str, list[str]]:
+        """The layers, by the rules."""
+        found: dict[str, list[str]] = {}
+        for verdict in self.verdicts:
+            layers = found.setdefault(verdict.rule, [])
+            if verdict.layer not in layers:
+                layers.append(verdict.layer)
+        return {rule: sorted(found[rule]) for rule in sorted(found)}
+
+
+@value
+class Report:
+    """The verdicts on a framework; prints as a table with what differs below."""
+
+    name: str
+    version: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many cases of each verdict."""
+        found = Counter(verdict.verdict for verdict in self.verdicts)
+        return {verdict: found[verdict] for verdict in VERDICTS}
+
+    @property
+    def title(self) -> str:
+        """Who was held to what, and the counts."""
+        c = self.counts
+        who = f"{self.name} {self.version}".strip()
+        return (
+            f"{who} against vectors {VERSION}: of {len(self.verdicts)} cases {c['agrees']} agree, {c['variant']} agree "
+            f"with a variant, {c['differs']} differ, {c['cannot']} cannot be asked"
+        )
+
+    @cached_property
+    def differences(self) -> tuple[Difference, ...]:
+        """Cases that differ alike together, the most frequent first.
+
+        Numbers of a case can be those of several variants. Of these, rule by rule, the one is named that explains
+        most cases, less those that it would have changed and that agree.
+        """
+        groups: dict[str, list[Verdict]] = {}
+        rules = dict.fromkeys(v.rule if v.layer != "network" else "network" for v in self.verdicts)
+        for rule in rules:
+            some = [v for v in self.verdicts if rule == (v.rule if v.layer != "network" else "network")]
+            flagged = Counter(name for v in some if v.verdict == "agrees" for name in v.flags)
+            left = [v for v in some if v.verdict in ("variant", "differs")]
+            while left:
+                explains = Counter(name for v in left for name in (v.names or (v.why,)))
+                best = max(explains, key=lambda name: (explains[name] - flagged[name], explains[name], -_place(name)))
+                groups.setdefault(best, []).extend(v for v in left if best in (v.names or (v.why,)))
+                left = [v for v in left if best not in (v.names or (v.why,))]
+        made = [Difference(label, _says(label), tuple(some)) for label, some in groups.items()]
+        return tuple(sorted(made, key=lambda difference: (-len(difference.verdicts), difference.label)))
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Why cases could not be asked, the most frequent first."""
+        found = Counter(verdict.why for verdict in self.verdicts if verdict.verdict == "cannot")
+        return dict(sorted(found.items(), key=lambda entry: (-entry[1], entry[0])))
+
+    def grid(self) -> tuple[list[str], list[list[str]]]:
+        """Rules along the top, a row for each layer, in each cell the cases: 3 agree, 2a differ as letter a says."""
+        letter = {id(v): _letter(i) for i, d in enumerate(self.differences) for v in d.verdicts}
+        rules = sorted({v.rule for v in self.verdicts if v.layer != "network"})
+        layers = sorted({v.layer for v in self.verdicts if v.layer != "network"})
+        rows = []
+        for layer in layers:
+            cells = []
+            for rule in rules:
+                here = [v for v in self.verdicts if (v.rule, v.layer) == (rule, layer)]
+                cells.append(_summed([letter.get(id(v)) for v in here if v.verdict != "cannot"], bool(here)))
+            if any(text not in ("", "-") for text in cells):
+                rows.append([layer, *cells])
+        networks = [v for v in self.verdicts if v.layer == "network"]
+        for rule in sorted({v.rule for v in networks}):
+            here = [v for v in networks if v.rule == rule]
+            asked = [letter.get(id(v)) for v in here if v.verdict != "cannot"]
+            if asked:
+                rows.append([f"network: {rule}", _summed(asked, True), *[""] * (len(rules) - 1)])
+        return ["layer", *rules], rows
+
+    def __str__(self) -> str:
+        head, rows = self.grid()
+        parts = [self.title]
+        if rows:
+            wide = [[f"{row[0]}  {row[1]}".rstrip(), *row[2:]] if row[0].startswith("network") else row for row in rows]
+            parts += ["", table(head, [row for row in wide if not row[0].startswith("network")])]
+            parts += [row[0] for row in wide if row[0].startswith("network")]
+            parts += ["", "3: cases that agree; 2a: cases that differ as a below says; -: cannot be asked"]
+        for i, difference in enumerate(self.differences):
+            parts += ["", f"{_letter(i)}  {difference.label}: {len(difference.verdicts)} cases"]
+            if difference.says:
+                parts.append(f"   {difference.says}")
+            parts += [f"   {rule}: {', '.join(layers)}" for rule, layers in difference.cells.items()]
+            w = difference.witness
+            parts.append(f"   smallest: {w.id}" + (f", off by {w.off:.2g} of max|R|" if w.off is not None else ""))
+        if self.reasons:
+            parts += ["", "cannot be asked:", *(f"  {count:5}  {why}" for why, count in self.reasons.items())]
+        return "\n".join(parts)
+
+    def markdown(self) -> str:
+        """The same for a page."""
+        head, rows = self.grid()
+        parts = [f"{self.title}.", ""]
+        if rows:
+            parts += [_row(head), _row(["---"] * len(head)), *map(_row, rows), ""]
+            parts += ["3: cases that agree; 2a: cases that differ as a below says; -: cannot be asked.", ""]
+        for i, difference in enumerate(self.differences):
+            parts.append(f"- **{_letter(i)}** {difference.label}, {len(difference.verdicts)} cases. " + difference.says)
+            where = "; ".join(f"{rule} on {', '.join(layers)}" for rule, layers in difference.cells.items())
+            w = difference.witness
+            off = f", off by {w.off:.2g} of max\\|R\\|" if w.off is not None else ""
+            parts.append(f"  {where}. Smallest: `{w.id}`{off}.")
+        if self.reasons:
+            parts += ["", "Cannot be asked:", ""]
+            parts += [f"- {count}: {why}" for why, count in self.reasons.items()]
+        return "\n".join(parts).rstrip() + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it; the keys are fixed."""
+        cells: dict[tuple[str, str], Counter[str]] = {}
+        for verdict in self.verdicts:
+            cells.setdefault((verdict.rule, verdict.layer), Counter())[verdict.verdict] += 1
+        return {
+            "peer": self.name,
+            "version": self.version,
+            "vectors": VERSION,
+            "counts": self.counts,
+            "cells": [
+                {"rule": rule, "layer": layer, **{verdict: found[verdict] for verdict in VERDICTS}}
+                for (rule, layer), found in sorted(cells.items())
+            ],
+            "differences": [
+                {
+                    "label": d.label,
+                    "says": d.says,
+                    "cells": d.cells,
+                    "smallest": d.witness.id,
+                    "cases": [verdict.id for verdict in d.verdicts],
+                }
+                for d in self.differences
+            ],
+            "reasons": self.reasons,
+            "cases": [
+                {
+                    "id": v.id,
+                    "rule": v.rule,
+                    "layer": v.layer,
+                    "verdict": v.verdict,
+                    "names": list(v.names),
+                    "why": v.why,
+                    "node": v.node,
+                    "off": v.off if v.off is None or math.isfinite(v.off) else None,
+                    "tolerance": v.tolerance,
+                }
+                for v in self.verdicts
+            ],
+        }
+
+
+def _place(label: str) -> int:
+    """Of a label in the catalogue, whose likelier variants stand first."""
+    names = [variant.name for variant in CATALOGUE]
+    return names.index(label) if label in names else len(names)
+
+
+def _says(label: str) -> str:
+    return "; ".join(v.says for v in (*CATALOGUE, ZERO_DIVIDED) if v.name in label.split(" and "))
+
+
+def _letter(i: int) -> str:
+    return chr(ord("a") + i) if i < 26 else _letter(i // 26 - 1) + _letter(i % 26)
+
+
+def _summed(asked: Sequence[str | None], any_case: bool) -> str:
+    """What stands in a cell."""
+    if not asked:
+        return "-" if any_case else ""
+    found = Counter("" if mark is None else mark for mark in asked)
+    return " ".join(f"{count}{mark}" for mark, count in sorted(found.items()))
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
