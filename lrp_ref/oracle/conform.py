@@ -19,12 +19,13 @@ import numpy as np
 from ..arrays import Array, to_host, unit_roundoff
 from ..errors import LrpError
 from ..explain import explain
-from ..rules import Gradient, Pass
+from ..propagate import Rule
+from ..rules import AlphaBeta, Gradient, Pass, Product, ZPlus
 from ..targets import StartRelevance
 from ..text import Progress, table
 from ..values import value
 from .diagnosis import LEAST, MARGIN, diagnose
-from .variants import CATALOGUE, Setting, Step, Variant
+from .variants import CATALOGUE, Setting, Variant
 from .vectors import read
 from .vectors.files import VERSION
 from .vectors.read import Case
@@ -76,10 +77,13 @@ class Verdict:
 
 def cell(case: Case) -> tuple[str, str]:
     """The rule and the layer that a case is about."""
-    if len(case.graph.nodes) == 1:
-        (node,) = case.graph.nodes
-        return type(case.rules[node.name]).__name__, node.kind
-    names = {type(rule).__name__ for rule in case.rules.values() if not isinstance(rule, (Pass, Gradient))}
+    nodes = case.graph.nodes
+    handing_on = {node.name for node in nodes if node.layer.wire and isinstance(case.rules.get(node.name), Pass)}
+    some = [node for node in nodes if node.name not in handing_on]
+    some = some or [node for node in nodes if node.kind not in ("Flatten", "Transpose")] or list(nodes)
+    if len(some) == 1 and some[0].name in case.rules:
+        return type(case.rules[some[0].name]).__name__, some[0].kind
+    names = {type(rule).__name__ for rule in case.rules.values() if not isinstance(rule, _UNDIVIDED)}
     return ", ".join(sorted(names)) or "Pass", "network"
 
 
@@ -171,33 +175,43 @@ def _diagnosed(
     if case.mask:
         return dataclasses.replace(made, verdict="differs", why="unknown: masked relevance is not diagnosed")
     x: Any = {name: a.astype(dtype) for name, a in case.inputs.items()}
-    rules = Setting(case.graph, x, case.rules).composite
     target = {name: StartRelevance(R) for name, R in case.start.items()}
-    try:
-        found = diagnose(case.graph, x, rules, target, theirs, variants=(*CATALOGUE, ZERO_DIVIDED, *variants))
-    except LrpError as error:
-        return dataclasses.replace(made, verdict="differs", why=f"unknown: {error}")
-    if found.verdict == "agree":  # the answer is off by rounding that a longer run of the diagnosis has too
-        return dataclasses.replace(made, verdict="differs", why="unknown: more than rounding, and nothing else found")
-    names = tuple(dict.fromkeys(" and ".join(hypothesis.names) for hypothesis in found.hypotheses))
-    why = "" if names else "unknown"
-    return dataclasses.replace(made, verdict="differs", names=names, why=why, node=found.node)
+    for zero in (0.0, INSTEAD_OF_ZERO):
+        rules = {node: _plainer(rule, zero) for node, rule in case.rules.items()}
+        setting = Setting(case.graph, x, rules)
+        try:
+            found = diagnose(case.graph, x, setting.composite, target, theirs, variants=(*CATALOGUE, *variants))
+        except LrpError as error:
+            return dataclasses.replace(made, verdict="differs", why=f"unknown: {error}")
+        names = tuple(dict.fromkeys(" and ".join(hypothesis.names) for hypothesis in found.hypotheses))
+        if zero:  # of huge numbers a factor is one of e_k, and says nothing
+            names = tuple(name for name in names if not name.startswith("factor"))
+            place = case.zero_denominators[0] if case.zero_denominators else None
+            place = place if found.verdict == "agree" else found.node
+            names = (
+                (ZERO_DIVIDED,) if found.verdict == "agree" else tuple(f"{name} and {ZERO_DIVIDED}" for name in names)
+            )
+        else:
+            place = found.node
+        if names:
+            return dataclasses.replace(made, verdict="differs", names=names, node=place)
+        if found.verdict == "agree" or all(rule.epsilon for rule in rules.values() if rule.shares()):
+            break
+    return dataclasses.replace(made, verdict="differs", why="unknown", node=found.node)
 
 
-def _zero_divided(step: Step) -> Step | None:
-    if not step.rule.shares() or step.rule.epsilon:
-        return None
-    return dataclasses.replace(step, rule=dataclasses.replace(step.rule, epsilon=INSTEAD_OF_ZERO))
+def _plainer(rule: Rule, zero: float) -> Rule:
+    """The rule with another epsilon in place of 0; alpha-beta with beta = 0 as z+, which the catalogue knows better."""
+    if not isinstance(rule, _UNDIVIDED) and not rule.epsilon and zero:
+        rule = dataclasses.replace(rule, epsilon=zero)
+    if isinstance(rule, AlphaBeta) and rule.alpha == 1:
+        return ZPlus(split=rule.split, epsilon=rule.epsilon, stabilizer=rule.stabilizer, bias=rule.bias)
+    return rule
 
 
-ZERO_DIVIDED = Variant(
-    "zero denominators divided by",
-    "where z_k is exactly 0 and contributions to it are not, R_k / e_k is handed on, however small e_k is, and not "
-    "booked as unclaimed",
-    ("frameworks that always add a stabilizer",),
-    _zero_divided,
-)
-"""Beyond the catalogue, for it is no other formula: epsilon = 0 cannot be asked for."""
+ZERO_DIVIDED = "zero denominators divided by"
+"""No other formula, and so not in the catalogue: epsilon = 0 cannot be asked for."""
+_UNDIVIDED = (Pass, Gradient, Product)
 
 
 # --- many cases ---------------------------------------------------------------------------------------------------
@@ -261,8 +275,8 @@ class Difference:
 
     @property
     def witness(self) -> Verdict:
-        """The smallest of them."""
-        return min(self.verdicts, key=lambda verdict: (verdict.size, verdict.id))
+        """The smallest of them, of those that show in float32 if some do."""
+        return min(self.verdicts, key=lambda v: (v.off is not None and v.off < 2.0**-20, v.size, v.id))
 
     @property
     def cells(self) -> dict[str, list[str]]:
@@ -286,7 +300,7 @@ class Report:
     @property
     def counts(self) -> dict[str, int]:
         """How many cases of each verdict."""
-        found = Counter(verdict.verdict for verdict in self.verdicts)
+        found = Counter[str](verdict.verdict for verdict in self.verdicts)
         return {verdict: found[verdict] for verdict in VERDICTS}
 
     @property
@@ -433,7 +447,9 @@ def _place(label: str) -> int:
 
 
 def _says(label: str) -> str:
-    return "; ".join(v.says for v in (*CATALOGUE, ZERO_DIVIDED) if v.name in label.split(" and "))
+    said = {variant.name: variant.says for variant in CATALOGUE}
+    said[ZERO_DIVIDED] = "where z_k is exactly 0, and contributions to it are not, relevance of the size of R_k / e_k"
+    return "; ".join(said[name] for name in label.split(" and ") if name in said)
 
 
 def _letter(i: int) -> str:

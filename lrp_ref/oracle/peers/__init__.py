@@ -49,5 +49,3 @@ def version_of(peer: str) -> str:
         return version(peer)
     except PackageNotFoundError:
         return ""
-
-

@@ -7,12 +7,13 @@ from typing import Any
 
 from ...arrays import Array
 from ...graph import Node
-from ...layers import Activation, Add, Dropout, Sub
+from ...layers import Activation, Add, Dropout, Softmax, Sub
 from ...propagate import Rule
 from ...rules import AlphaBeta, Epsilon, Gamma, Gradient, Norm, Pass, Zero, ZPlus
 from ...stabilize import Signed
-from ..conform import INSTEAD_OF_ZERO, Cannot, Case
-from .modules import MAXIMA, SHAPES, WEIGHTED, asked, refused
+from ..conform import INSTEAD_OF_ZERO, Cannot
+from ..vectors.read import Case
+from .modules import MAXIMA, SHAPES, WEIGHTED, asked, composed, refused
 
 DIVIDES_ALIKE = (Zero, Epsilon, Norm)
 
@@ -27,6 +28,8 @@ def relevance(case: Case) -> Mapping[str, Array]:
     import torch
     from captum.attr import LRP, LayerLRP
 
+    if all(isinstance(node.layer, SHAPES) for node in case.graph.nodes):
+        raise Cannot("captum gives functions that only move numbers no rule")
     made = asked(case, own)
     rules = {node.name: rule_of(node, case.rules[node.name]) for node in case.graph.nodes}
     net = started(made.net, made.R)
@@ -36,7 +39,7 @@ def relevance(case: Case) -> Mapping[str, Array]:
         for name, (said, make) in rules.items():
             if said:
                 made.net.made[name].rule = make()
-        net.last.rule = net.rule()
+        net.last.rule = net.start()
 
     with refused("captum"):
         attach()
@@ -52,12 +55,7 @@ def relevance(case: Case) -> Mapping[str, Array]:
 
 def started(net: Any, R: Any) -> Any:
     """The network with a last module, whose output is 1 for each sample and whose rule hands R on."""
-    import torch
     from captum.attr._utils.lrp_rules import PropagationRule
-
-    class Last(torch.nn.Module):
-        def forward(self, y: Any) -> Any:
-            return y.flatten(1).sum(1, keepdim=True) * 0 + 1
 
     class Start(PropagationRule):  # type: ignore[misc]
         def _manipulate_weights(self, module: Any, inputs: Any, outputs: Any) -> None:
@@ -71,15 +69,10 @@ def started(net: Any, R: Any) -> Any:
 
             return hook
 
-    class Started(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net, self.last, self.rule = net, Last(), Start
-
-        def forward(self, *inputs: Any) -> Any:
-            return self.last(self.net(*inputs))
-
-    return Started().eval()
+    last = composed(lambda y: y.flatten(1).sum(1, keepdim=True) * 0 + 1)
+    whole = composed(lambda *inputs: last(net(*inputs)), net=net, last=last).eval()
+    whole.start = Start
+    return whole
 
 
 def own(node: Node, shape: Sequence[int]) -> Any:
@@ -108,8 +101,11 @@ def rule_of(node: Node, rule: Rule) -> tuple[bool, Any]:
         if type(layer).__name__ in ("ReLU", "Dropout", "Tanh"):
             return False, None
         return True, lrp_rules.IdentityRule
-    if isinstance(layer, (Activation, Dropout)):
+    if isinstance(layer, (Activation, Softmax, Dropout)):
         raise Cannot("captum hands relevance on at activations")
+    kind = type(rule).__name__
+    if not isinstance(rule, (*DIVIDES_ALIKE, Gamma, ZPlus, AlphaBeta)):
+        raise Cannot(f"captum has no {kind}")
     if not isinstance(rule.stabilizer, Signed):
         raise Cannot(f"captum has no stabilizer {type(rule.stabilizer).__name__}")
     epsilon = float(rule.epsilon) or INSTEAD_OF_ZERO
@@ -127,10 +123,9 @@ def rule_of(node: Node, rule: Rule) -> tuple[bool, Any]:
             if rule.bias == "raw":
                 raise Cannot("captum has no alpha-beta with the bias in both parts")
             return True, lambda: _of_size(lrp_rules.Alpha1_Beta0_Rule(**free), epsilon)
-    kind = type(rule).__name__
-    if kind in ("Gamma", "ZPlus", "AlphaBeta"):
-        raise Cannot(f"captum has no {kind} for pools, sums and the like, or with alpha > 1")
-    raise Cannot(f"captum has no {kind}")
+    if isinstance(layer, WEIGHTED):
+        raise Cannot("captum has no alpha-beta with alpha > 1")
+    raise Cannot("captum's rules for weights need weights")
 
 
 def _of_size(rule: Any, epsilon: float) -> Any:

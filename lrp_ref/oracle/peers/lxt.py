@@ -7,12 +7,13 @@ from typing import Any
 
 from ...arrays import Array
 from ...graph import Node
-from ...layers import Activation, Add, Dense, Dropout, Identity, Mean, Mul, Sub
+from ...layers import Activation, Add, Dense, Dropout, Identity, Mean, Mul, Softmax, Sub
 from ...propagate import Rule
 from ...rules import Epsilon, Gradient, Norm, Pass, Product, Zero
 from ...stabilize import Signed, Unsigned
-from ..conform import INSTEAD_OF_ZERO, Cannot, Case
-from .modules import MAXIMA, MEANS, SHAPES, WEIGHTED, asked, called, module, refused
+from ..conform import INSTEAD_OF_ZERO, Cannot
+from ..vectors.read import Case
+from .modules import MAXIMA, MEANS, SHAPES, WEIGHTED, asked, composed, module, refused
 
 
 def relevance(case: Case) -> Mapping[str, Array]:
@@ -26,6 +27,9 @@ def relevance(case: Case) -> Mapping[str, Array]:
     def own(node: Node, shape: Sequence[int]) -> Any:
         return made_by_lxt(node, shape, case.rules[node.name])
 
+    for node in case.graph.nodes:
+        if isinstance(node.layer, SHAPES) and not isinstance(case.rules[node.name], (Pass, Gradient)):
+            raise Cannot("LXT gives functions that only move numbers no rule")
     made = asked(case, own)
     inputs = [a.requires_grad_() for a in made.x]
     with refused("lxt"):
@@ -45,7 +49,7 @@ def made_by_lxt(node: Node, shape: Sequence[int], rule: Rule) -> Any:
     layer = node.layer
     if isinstance(layer, Mul):
         if isinstance(rule, Product) and tuple(rule.portions) == (0.5, 0.5):
-            return called(lf.mul2)
+            return composed(lf.mul2)
         raise Cannot("LXT shares a product in equal parts")
     if isinstance(rule, Gradient):
         return None
@@ -60,26 +64,19 @@ def made_by_lxt(node: Node, shape: Sequence[int], rule: Rule) -> Any:
     if rule.bias not in ("rule", "raw"):
         raise Cannot(f'LXT keeps the bias in the denominator, and has no bias="{rule.bias}"')
     epsilon = float(rule.epsilon) or INSTEAD_OF_ZERO
-    if isinstance(layer, (Activation, Identity, Dropout, *SHAPES, *MAXIMA)):
+    if isinstance(layer, (Activation, Softmax, Identity, Dropout, *MAXIMA)):
         raise Cannot("LXT's epsilon rule on what is no linear map is gradient x input, another rule")
     match layer:
         case Add() if layer.constant is None and len(node.inputs) == 2:
-            return called(lambda a, b: lf.add2(a, b, epsilon=epsilon))
+            return composed(lambda a, b: lf.add2(a, b, epsilon=epsilon))
         case Add() | Sub():
             raise Cannot("LXT has a function for sums of two tensors alone")
         case Dense():
             linear = module(layer, shape)
-            return _holding(linear, lambda x: lf.linear_epsilon(x, linear.weight, linear.bias, epsilon))
+            return composed(lambda x: lf.linear_epsilon(x, linear.weight, linear.bias, epsilon), linear=linear)
         case Mean() if isinstance(layer.axes, int) or len(layer.axes) == 1:
             (axis,) = (layer.axes,) if isinstance(layer.axes, int) else layer.axes
-            return called(lambda x: lf.mean(x, axis, layer.keepdims, epsilon))
+            return composed(lambda x: lf.mean(x, axis, layer.keepdims, epsilon))
     if isinstance(layer, (*WEIGHTED, *MEANS)):
         return rules.EpsilonRule(module(layer, shape), epsilon)
     raise Cannot(f"LXT has nothing for {node.kind}")
-
-
-def _holding(inner: Any, f: Any) -> Any:
-    """A function as a module that holds the one it takes its weights from."""
-    made = called(f)
-    made.inner = inner
-    return made

@@ -44,6 +44,7 @@ from ...layers import (
     Sigmoid,
     SiLU,
     Slice,
+    Softmax,
     Softplus,
     SpaceToDepth,
     Squeeze,
@@ -53,7 +54,8 @@ from ...layers import (
     Unsqueeze,
     Upsample,
 )
-from ..conform import Case, Cannot
+from ..conform import Cannot
+from ..vectors.read import Case
 
 WEIGHTED = (Dense, Conv, ConvTranspose, BatchNorm)
 MEANS = (AvgPool, GlobalAvgPool, AdaptiveAvgPool)
@@ -89,8 +91,6 @@ def network(graph: Graph, shapes: Mapping[str, Sequence[int]], own: Made = lambd
     Cannot
         for a layer that torch has no module for.
     """
-    import torch
-
     made, functions = {}, {}
     for node in graph.nodes:
         if isinstance(node.layer, SHAPES):
@@ -99,21 +99,16 @@ def network(graph: Graph, shapes: Mapping[str, Sequence[int]], own: Made = lambd
             shape = shapes[node.inputs[0]]
             made[node.name] = own(node, shape) or module(node.layer, shape)
 
-    class Network(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.made = made
-            for name, part in made.items():
-                self.add_module(named(name), part)
+    def forward(*inputs: Any) -> Any:
+        values = dict(zip(graph.inputs, inputs, strict=True))
+        for node in graph.nodes:
+            step = made.get(node.name) or functions[node.name]
+            values[node.name] = step(*(values[source] for source in node.inputs))
+        return values[graph.outputs[0]]
 
-        def forward(self, *inputs: Any) -> Any:
-            values = dict(zip(graph.inputs, inputs, strict=True))
-            for node in graph.nodes:
-                step = made.get(node.name) or functions[node.name]
-                values[node.name] = step(*(values[source] for source in node.inputs))
-            return values[graph.outputs[0]]
-
-    return Network().double().eval()
+    whole = composed(forward, **{named(name): part for name, part in made.items()}).double().eval()
+    whole.made = made
+    return whole
 
 
 def function(node: Node) -> Callable[..., Any]:
@@ -198,8 +193,8 @@ def module(layer: Layer, shape: Sequence[int]) -> Any:
         case Mean() | Sum():
             axes = (layer.axes,) if isinstance(layer.axes, int) else tuple(layer.axes)
             total = torch.mean if isinstance(layer, Mean) else torch.sum
-            return called(lambda x: total(x, dim=axes, keepdim=layer.keepdims))
-        case Activation() | Identity() | Dropout():
+            return composed(lambda x: total(x, dim=axes, keepdim=layer.keepdims))
+        case Activation() | Identity() | Dropout() | Softmax():
             return activation(layer)
     raise Cannot(f"torch has no such {type(layer).__name__}")
 
@@ -228,6 +223,8 @@ def activation(layer: Layer) -> Any:
             return nn.Hardtanh(float(layer.low), float(layer.high))
         case HardSwish():
             return nn.Hardswish()
+        case Softmax():
+            return nn.Softmax(layer.axis)
         case Dropout():
             return nn.Dropout(layer.p)
         case ReLU() | SELU() | SiLU() | Tanh() | Sigmoid() | Identity():
@@ -235,15 +232,18 @@ def activation(layer: Layer) -> Any:
     raise Cannot(f"torch has no such {type(layer).__name__}")
 
 
-def called(f: Callable[..., Any]) -> Any:
-    """A function as a module."""
+def composed(f: Callable[..., Any], /, **parts: Any) -> Any:
+    """A module that computes f, and holds other modules."""
     import torch
 
-    class Called(torch.nn.Module):
+    class Composed(torch.nn.Module):  # type: ignore[misc]
         def forward(self, *inputs: Any) -> Any:
             return f(*inputs)
 
-    return Called()
+    made = Composed()
+    for name, part in parts.items():
+        made.add_module(name, part)
+    return made
 
 
 def _first_wins(layer: Any) -> bool:
@@ -313,5 +313,5 @@ def refused(who: str) -> Iterator[None]:
     """An error of a framework as its refusal, in one line."""
     try:
         yield
-    except (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError) as error:
+    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
         raise Cannot(f"{who} raises {type(error).__name__}: {' '.join(str(error).split())[:120]}") from error

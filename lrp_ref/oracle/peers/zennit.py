@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arrays import Array
 from ...graph import Node
-from ...layers import Activation, Add, Dropout, Identity, Mean, Scale, Sub, Sum
+from ...layers import Activation, Add, Dropout, Identity, Mean, Scale, Softmax, Sub, Sum
 from ...propagate import Rule
 from ...rules import (
     AlphaBeta,
@@ -25,8 +25,9 @@ from ...rules import (
     ZPlus,
 )
 from ...stabilize import Clipped, Relative, Signed
-from ..conform import INSTEAD_OF_ZERO, Cannot, Case
-from .modules import MAXIMA, MEANS, SHAPES, WEIGHTED, asked, named, refused
+from ..conform import INSTEAD_OF_ZERO, Cannot
+from ..vectors.read import Case
+from .modules import MAXIMA, MEANS, SHAPES, WEIGHTED, asked, composed, named, refused
 
 DIVIDES_ALIKE = (Zero, Epsilon, Norm)
 
@@ -43,6 +44,8 @@ def relevance(case: Case) -> Mapping[str, Array]:
     made = asked(case, own)
     hooks = {}
     for node in case.graph.nodes:
+        if isinstance(case.rules[node.name], ZBox) and node.name in case.zero_denominators:
+            raise Cannot("zennit's ZBox subtracts sums that a zero denominator without a stabilizer makes huge")
         hook = hook_of(node, case.rules[node.name])
         if hook is not None:
             place = named(node.name)
@@ -75,17 +78,12 @@ def own(node: Node, shape: Sequence[int]) -> Any:
     import torch
     from zennit.layer import Sum as ZennitSum
 
-    class Added(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.sum = ZennitSum()
-
-        def forward(self, *branches: Any) -> Any:
-            return self.sum(torch.stack(torch.broadcast_tensors(*branches), -1))
-
-    if isinstance(node.layer, (Add, Sub)) and (node.layer.constant is not None or isinstance(node.layer, Sub)):
+    if isinstance(node.layer, Sub) or (isinstance(node.layer, Add) and node.layer.constant is not None):
         raise Cannot("zennit has a layer for sums of tensors alone")
-    return Added() if isinstance(node.layer, Add) else None
+    if not isinstance(node.layer, Add):
+        return None
+    total = ZennitSum()
+    return composed(lambda *branches: total(torch.stack(torch.broadcast_tensors(*branches), -1)), sum=total)
 
 
 def hook_of(node: Node, rule: Rule) -> Any:
@@ -97,7 +95,9 @@ def hook_of(node: Node, rule: Rule) -> Any:
         return None
     if isinstance(rule, Pass):
         return rules.Pass() if not isinstance(layer, (*MAXIMA, *SHAPES)) else None
-    if isinstance(layer, (Activation, Identity, Dropout, *SHAPES, Scale)):
+    if not isinstance(rule, (*DIVIDES_ALIKE, GeneralizedGamma, AlphaBeta, ZBox, ZPlus, WSquare, Flat)):
+        raise Cannot(f"zennit has no {type(rule).__name__}")
+    if isinstance(layer, (Activation, Softmax, Identity, Dropout, *SHAPES, Scale)):
         raise Cannot("zennit has no rule but Pass for what is no linear layer, pool or sum")
     if isinstance(layer, (*MAXIMA, *MEANS, Add, Mean, Sum)) and not isinstance(rule, DIVIDES_ALIKE):
         raise Cannot("zennit's rules for weights need weights: pools and sums take Norm or Epsilon")
@@ -123,7 +123,7 @@ def hook_of(node: Node, rule: Rule) -> Any:
             return rules.ZBox(*(bound(b, shape_of(node)) for b in (rule.low, rule.high)), **given)
         case ZPlus() | WSquare() | Flat():
             return getattr(rules, type(rule).__name__)(**given)
-    raise Cannot(f"zennit has no {type(rule).__name__}")
+    raise AssertionError(rule)
 
 
 def shape_of(node: Node) -> int:

@@ -54,6 +54,7 @@ class Case:
     relevance : {input or node: float64 array}, expected
     accepted : what named variants give
     flags : the names of the variants that the case tells from the rule
+    zero_denominators : the nodes where a denominator is exactly 0
     margin : the distance to the nearest kink, 0 on one; None where there is none
     comment : what is shown
     network : the name of its file
@@ -69,6 +70,7 @@ class Case:
     mask: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     accepted: tuple[Accepted, ...] = ()
     flags: tuple[str, ...] = ()
+    zero_denominators: tuple[str, ...] = ()
     margin: float | None = None
     comment: str = ""
     network: str | None = None
@@ -153,6 +155,7 @@ def _case(test: Mapping[str, Any], graph: Graph, arrays: Mapping[str, Any]) -> C
             for a in test["accept"]
         ),
         flags=tuple(test["flags"]),
+        zero_denominators=tuple(book["node"] for book in test["ledger"] if any(book["zero_denominators"])),
         margin=None if margin is None else float(Fraction(margin["distance"])),
         comment=test["comment"],
         network=test["network"],
