@@ -23,14 +23,13 @@ import numpy as np
 import lrp_ref as lrp
 from lrp_ref import layers as L
 from lrp_ref import stabilize, theory
+from lrp_ref.oracle.conform import Cannot as NoSuchValue
+from lrp_ref.oracle.peers import golden
+from lrp_ref.oracle.peers.golden import TO_NCHW, TO_NHWC
 
 Asked = Mapping[str, Any]
 """A rule as the peer was asked for it: its name there ("none" for none), the kind of layer, and parameters; for a layer
 without a rule whether it is a wire here."""
-
-
-class NoSuchValue(Exception):
-    """Nothing public in lrp_ref does what the peer was asked for."""
 
 
 # --- the rules of the peers -----------------------------------------------------------------------------------------
@@ -104,84 +103,13 @@ def toolbox(asked: Asked) -> lrp.Rule:
     raise NoSuchValue(f"lrp_toolbox: {asked}")
 
 
-INNVESTIGATE: dict[str, lrp.Rule] = {
-    "LRPZ": lrp.Zero(),
-    "LRPZIgnoreBias": lrp.Zero(bias="none"),
-    "LRPEpsilon": lrp.Epsilon(epsilon=1e-7),
-    "LRPEpsilonIgnoreBias": lrp.Epsilon(epsilon=1e-7, bias="none"),
-    "LRPWSquare": lrp.WSquare(),
-    "LRPFlat": lrp.Flat(),
-    "LRPAlpha1Beta0": lrp.AlphaBeta(alpha=1),
-    "LRPAlpha1Beta0IgnoreBias": lrp.AlphaBeta(alpha=1, bias="none"),
-    "LRPAlpha2Beta1": lrp.AlphaBeta(alpha=2),
-    "LRPAlpha2Beta1IgnoreBias": lrp.AlphaBeta(alpha=2, bias="none"),
-    "LRPZPlus": lrp.ZPlus(bias="none"),
-    "LRPZPlusFast": lrp.ZPlus(split="weight", bias="none"),
-    "LRPZ_Flat_input_layer_rule": lrp.Flat(),
-    "LRPZ_boxed_input_layer_rule": lrp.ZBox(low=-10, high=10),
-    "DeepTaylor": lrp.ZPlus(bias="none"),
-    "BoundedDeepTaylor": lrp.ZBox(low=-128, high=128),
-    "LRPSequentialPresetAFlat": lrp.Flat(),
-    "LRPSequentialPresetBFlat": lrp.Flat(),
-}
-INNVESTIGATE_BY_LAYER: dict[tuple[str, str], lrp.Rule] = {
-    ("LRPSequentialPresetA", "Dense"): lrp.Epsilon(epsilon=0.1),
-    ("LRPSequentialPresetA", "Conv2D"): lrp.AlphaBeta(alpha=1),
-    ("LRPSequentialPresetB", "Dense"): lrp.Epsilon(epsilon=0.1),
-    ("LRPSequentialPresetB", "Conv2D"): lrp.AlphaBeta(alpha=2),
-}
-
-
-def innvestigate(asked: Asked) -> lrp.Rule:
-    """iNNvestigate's analyzers on a first layer; pools take its z rule whatever is asked for, max pools the winner."""
-    name, kind = asked["rule"], asked["module"]
-    if name == "none":
-        return lrp.Pass()
-    if name not in INNVESTIGATE and all(name != analyzer for analyzer, _ in INNVESTIGATE_BY_LAYER):
-        raise NoSuchValue(f"{name} is no analyzer by LRP, or not known")
-    match kind:
-        case "MaxPooling2D":
-            return lrp.Pass()
-        case "AveragePooling2D":
-            return lrp.Norm()
-    return INNVESTIGATE_BY_LAYER.get((name, kind)) or INNVESTIGATE[name]
-
-
-def julia(asked: Asked) -> lrp.Rule:
-    """RelevancePropagation.jl's rules; its layers that only reshape, and dropout, hand relevance on."""
-    if asked["module"] in ("Dropout", "flatten"):
-        return lrp.Pass()
-    match asked["rule"]:
-        case "none":
-            return lrp.Pass()
-        case "ZeroRule":
-            return lrp.Zero(epsilon=1e-9)
-        case "EpsilonRule":
-            return lrp.Epsilon(epsilon=1e-6)
-        case "GammaRule":
-            return lrp.Gamma(gamma=0.25, epsilon=1e-9)
-        case "GeneralizedGammaRule":
-            return lrp.GeneralizedGamma(gamma=0.25, epsilon=1e-9)
-        case "AlphaBetaRule":
-            return lrp.AlphaBeta(alpha=2, epsilon=1e-9)
-        case "ZBoxRule":
-            return lrp.ZBox(low=0, high=1, epsilon=1e-9)
-        case "ZPlusRule":
-            return lrp.ZPlus(epsilon=1e-9)
-        case "WSquareRule":
-            return lrp.WSquare(epsilon=1e-9)
-        case "FlatRule":
-            return lrp.Flat(epsilon=1e-9)
-    raise NoSuchValue(f"RelevancePropagation.jl: {asked}")
-
-
 PEERS = {
     "zennit": zennit,
     "zennit-crp": zennit,
     "captum": captum,
     "lrp_toolbox": toolbox,
-    "iNNvestigate": innvestigate,
-    "RelevancePropagation.jl": julia,
+    "iNNvestigate": golden.innvestigate_rule,
+    "RelevancePropagation.jl": golden.julia_rule,
 }
 FLOAT32 = ("zennit-crp", "iNNvestigate", "RelevancePropagation.jl")
 """Peers that computed in float32."""
@@ -333,7 +261,7 @@ def networks(folder: Path) -> Iterator[Network]:
         case "iNNvestigate":
             yield from _innvestigate_networks(folder.name, data)
         case "RelevancePropagation.jl":
-            yield julia_network(case["rule"], case["layer"], data)
+            yield of_golden(golden.julia_network(case["rule"], case["layer"], data))
         case _:
             raise NoSuchValue(f"{peer}: its cases cannot be read")
 
@@ -519,8 +447,6 @@ def _epsilon_plus(folder: Path) -> dict[str, Asked]:
 
 # --- lrp_toolbox
 
-TO_NCHW, TO_NHWC = L.Transpose(axes=(0, 3, 1, 2)), L.Transpose(axes=(0, 2, 3, 1))
-
 
 def _toolbox_network(folder: Path, about: Mapping[str, Any], data: Mapping[str, Any]) -> Network:
     weights = arrays(folder.parent / "weights.npz")
@@ -578,75 +504,14 @@ def _innvestigate_networks(analyzer: str, data: Mapping[str, Any]) -> Iterator[N
             if f"{group}/output" in data:
                 parameters = [data[f"{group}/{name}"] for name in ("weight0", "weight1") if f"{group}/{name}" in data]
                 y, R_in = data[f"{group}/output"], data[f"{group}/attribution"]
-                yield innvestigate_network(analyzer, group, data["input"], parameters, y, R_in)
+                yield of_golden(golden.innvestigate_network(analyzer, group, data["input"], parameters, y, R_in))
 
 
-def innvestigate_network(analyzer: str, group: str, x: Any, parameters: Sequence[Any], y: Any, R_in: Any) -> Network:
-    """A reference of iNNvestigate: its one layer, NHWC, and Flatten."""
-    kind = group.removesuffix("_relu")
-    match kind:
-        case "Dense":
-            layers = [L.Dense(weight=parameters[0], bias=parameters[1])]
-        case "Conv2D":
-            conv = L.Conv(weight=parameters[0].transpose(3, 2, 0, 1), bias=parameters[1])
-            layers = [TO_NCHW, conv, TO_NHWC]
-        case "AveragePooling2D":
-            layers = [TO_NCHW, L.AvgPool(kernel=2), TO_NHWC]
-        case "MaxPooling2D":
-            layers = [TO_NCHW, L.MaxPool(kernel=2), TO_NHWC]
-        case _:
-            raise NoSuchValue(f"iNNvestigate's {group}")
-    graph = lrp.chain(*layers, *([L.ReLU()] if group != kind else []), L.Flatten())
-    ours = {type(layer).__name__ for layer in layers} - {"Transpose"}
-    asked = {
-        node.name: {
-            "rule": analyzer if node.kind in ours else "none",
-            "module": kind if node.kind in ours else node.kind,
-        }
-        for node in graph.nodes
-    }
+def of_golden(found: golden.Golden) -> Network:
+    """A golden reference as a network."""
+    (asked, *_) = [asked["rule"] for asked in found.asked.values() if asked["rule"] != "none"]
+    gradients = {"Gradient": theory.gradient, "InputTimesGradient": theory.gradient_x_input}
+    expected = {found.place: (found.graph.inputs[0], found.R_in)}
     return Network(
-        "iNNvestigate",
-        graph,
-        asked,
-        x,
-        lrp.logit(y.argmax(axis=1)),
-        {f"{group}/attribution": ("input", R_in)},
-        y,
-        gradient={"Gradient": theory.gradient, "InputTimesGradient": theory.gradient_x_input}.get(analyzer),
+        found.peer, found.graph, found.asked, found.x, found.target, expected, found.y, gradient=gradients.get(asked)
     )
-
-
-# --- RelevancePropagation.jl
-
-
-def julia_network(rule: str, layer: str, data: Mapping[str, Any]) -> Network:
-    """One layer, and a ReLU if it has one: its output is the relevance, denominators are those before the ReLU."""
-    kind, _, activation = layer.partition("_")
-    match kind:
-        case "Dense":
-            made = L.Dense(weight=data["weight"].T, bias=data.get("bias"))
-        case "Conv":
-            made = L.Conv(weight=data["weight"], bias=data["bias"])
-        case "Scale":
-            made = L.Scale(weight=data["scale"], bias=data["bias"])
-        case "MaxPool":
-            made = L.MaxPool(kernel=3)
-        case "MeanPool":
-            made = L.AvgPool(kernel=3)
-        case "GlobalMaxPool":
-            made = L.GlobalMaxPool()
-        case "GlobalMeanPool":
-            made = L.GlobalAvgPool()
-        case "Dropout":
-            made = L.Dropout()
-        case "flatten":
-            made = L.Flatten()
-        case _:
-            raise NoSuchValue(f"RelevancePropagation.jl's {layer}")
-    graph = lrp.chain(made, *([L.ReLU()] if activation == "relu" else []))
-    asked = {node.name: {"rule": "none", "module": node.kind} for node in graph.nodes}
-    asked[graph.nodes[0].name] = {"rule": rule, "module": kind}
-    expected = {"R_in": ("input", data["R_in"])}
-    y = data["R_out"] if "R_out" in data else graph.forward(data["x"])[graph.outputs[0]]
-    return Network("RelevancePropagation.jl", graph, asked, data["x"], y, expected, y)

@@ -10,6 +10,7 @@ from case_rules import arrays
 
 import lrp_ref as lrp
 from lrp_ref import theory
+from lrp_ref.oracle.peers import golden as files
 
 h5py = pytest.importorskip("h5py")
 
@@ -169,31 +170,31 @@ def test_julias_own_numbers(run, tmp_path):
 
 
 @needs_the_cases
-def test_the_generator_is_the_one_of_julias_numbers(golden):
+def test_the_generator_is_the_one_of_julias_numbers():
     """A normal number has the sign of its word's last bit, and is the rest times an entry of a table that rises.
 
     The first five are; behind them comes one that took more than one word.
     """
     numbers = arrays(CASES / "julia_rules" / "ZeroRule_Dropout" / "data.npz")["R_in"].ravel()[:5]
-    parts = [(word & 1, (word >> 1) % 2**51, (word >> 1) % 2**8) for word in itertools.islice(golden.words(123), 5)]
+    parts = [(word & 1, (word >> 1) % 2**51, (word >> 1) % 2**8) for word in itertools.islice(files.words(123), 5)]
     assert [bool(sign) for sign, _, _ in parts] == list(numbers < 0)
     entries = sorted((place, abs(float(z)) / rest) for (_, rest, place), z in zip(parts, numbers, strict=True))
     assert entries == sorted(entries, key=lambda entry: entry[1])
 
 
-def test_uniform_numbers_are_the_low_bits_of_words(golden):
-    first = next(golden.words(123))
-    assert golden.uniform(1)[0] == np.float32((first % 2**23) / 2**23)
-    assert (golden.uniform(2, 3).ravel() == golden.uniform(6)).all()
-    drawn = golden.uniform(2000)
+def test_uniform_numbers_are_the_low_bits_of_words():
+    first = next(files.words(123))
+    assert files.uniform(1)[0] == np.float32((first % 2**23) / 2**23)
+    assert (files.uniform(2, 3).ravel() == files.uniform(6)).all()
+    drawn = files.uniform(2000)
     assert drawn.dtype == np.float32
     assert 0 <= drawn.min() < 0.01 < 0.48 < drawn.mean() < 0.52 < 0.99 < drawn.max() < 1
 
 
 @pytest.mark.parametrize("name", ["LRPZero_max", "LRPZero_ns1", "LRPZero_COC_max"])
-def test_julias_network(golden, run, tmp_path, name):
+def test_julias_network(run, tmp_path, name):
     """LRP-0 is gradient x input over the logit that it starts from, as 1."""
-    network = golden.cnn(name, np.zeros((1, 3, 32, 32)))
+    network = files.cnn(name, np.zeros((1, 3, 32, 32)), files.FLUX_TIES)
     logits = network.graph.forward(network.x)[network.graph.outputs[0]]
     k = 0 if name.endswith("ns1") else int(logits.argmax())
     expected = theory.gradient_x_input(network.graph, network.x, lrp.logit(k)) / logits[0, k]
@@ -209,12 +210,12 @@ def test_julias_network(golden, run, tmp_path, name):
     assert "left out: cnn/CRP_max: the concepts of CRP are not chosen here" in lines
 
 
-def test_weights_are_those_of_flux(golden):
-    w = golden.glorot(8, 3, 3, 3)
+def test_weights_are_those_of_flux():
+    w = files.glorot(8, 3, 3, 3)
     bound = np.sqrt(6 / (9 * 11))
     assert w.dtype == np.float32
     assert 0.98 * bound < abs(w).max() <= bound
-    assert golden.glorot(1024, 512).shape == (1024, 512)
+    assert files.glorot(1024, 512).shape == (1024, 512)
 
 
 # --- what a user may get wrong --------------------------------------------------------------------------------------

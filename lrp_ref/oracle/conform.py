@@ -236,6 +236,7 @@ def conform(
     cases: Sequence[Case] | None = None,
     name: str = "the adapter",
     version: str = "",
+    against: str = f"vectors {VERSION}",
 ) -> Report:
     """A framework held to the vectors.
 
@@ -247,6 +248,7 @@ def conform(
     groups : of the vectors; None for all
     cases : other cases, in place of the vectors
     name, version : of the framework, for the report
+    against : what it is held to, for the report
 
     Returns
     -------
@@ -260,7 +262,7 @@ def conform(
     """
     every: Iterable[Case] = read.cases(groups) if cases is None else cases
     total = read.count(groups) if cases is None else len(cases)
-    return Report(name, version, tuple(verdicts(relevance, every, total)))
+    return Report(name, version, tuple(verdicts(relevance, every, total)), against)
 
 
 @value
@@ -296,6 +298,7 @@ class Report:
     name: str
     version: str
     verdicts: tuple[Verdict, ...]
+    against: str = f"vectors {VERSION}"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -309,7 +312,7 @@ class Report:
         c = self.counts
         who = f"{self.name} {self.version}".strip()
         return (
-            f"{who} against vectors {VERSION}: of {len(self.verdicts)} cases {c['agrees']} agree, {c['variant']} agree "
+            f"{who} against {self.against}: of {len(self.verdicts)} cases {c['agrees']} agree, {c['variant']} agree "
             f"with a variant, {c['differs']} differ, {c['cannot']} cannot be asked"
         )
 
@@ -406,7 +409,7 @@ class Report:
         return {
             "peer": self.name,
             "version": self.version,
-            "vectors": VERSION,
+            "against": self.against,
             "counts": self.counts,
             "cells": [
                 {"rule": rule, "layer": layer, **{verdict: found[verdict] for verdict in VERDICTS}}
