@@ -1,6 +1,6 @@
 """``lrp-ref``: the digits explained under four sets of rules (demo), one explanation at a time (explain), the Taylor
-expansion behind it held against it (verify), what is certain of it (certify), and known answers for other frameworks
-(vectors).
+expansion behind it held against it (verify), what is certain of it (certify), known answers for other frameworks
+(vectors), and other frameworks held to them (conform) or arrays of theirs explained (compare).
 
 Exit codes: 0 good; 1 a check failed; 2 wrong use or bad input; 130 interrupted. An error is one line.
 """
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(prog="lrp-ref", description="Layer-wise relevance propagation, by the reference.")
     parser.add_argument("--version", action="version", version=f"lrp-ref {__version__}")
-    words = "demo | explain | verify | certify | vectors"
+    words = "demo | explain | verify | certify | vectors | conform | compare"
     commands = parser.add_subparsers(title="commands", metavar=words, required=True)
 
     demo = commands.add_parser("demo", allow_abbrev=False, help="explain ten digits under four sets of rules")
@@ -151,9 +151,39 @@ def _parser() -> argparse.ArgumentParser:
     export = what.add_parser("export", allow_abbrev=False, help="write the conformance vectors into a new folder")
     export.set_defaults(run=_export)
     export.add_argument("folder", type=Path, metavar="DIR", help="a folder that is not there yet")
-    for command in (demo, one, held, sure, export):
+    for command in (demo, one, held, sure, export, *_of_others(commands, of_one_input)):
         command.add_argument("--traceback", action="store_true", help="show where an error arose")
     return parser
+
+
+def _of_others(
+    commands: Any, of_one_input: Callable[[str, str], argparse.ArgumentParser]
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The commands that are about other frameworks."""
+    asked = commands.add_parser(
+        "conform", allow_abbrev=False, help="hold another framework to the conformance vectors",
+        description="Hold another framework to the conformance vectors, or its golden files to lrp_ref. Exits "
+        "with 1 if a case differs, or agrees with a variant alone.",
+    )  # fmt: skip
+    asked.set_defaults(run=_conform)
+    asked.add_argument(
+        "who", metavar="zennit|captum|lxt|innvestigate-golden|julia-golden|ADAPTER.py",
+        help="a framework that is installed (dependency group peers), golden files, or a file of Python that defines "
+        "relevance(case), whose code is run",
+    )  # fmt: skip
+    asked.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="of the golden files")
+    asked.add_argument("--groups", metavar="A,B", help="these groups of the vectors only")
+    asked.add_argument("--json", action="store_true", help="print one JSON document in place of text")
+    asked.add_argument("--markdown", type=Path, metavar="FILE", help="write the report here too")
+
+    theirs = of_one_input("compare", "say whether another framework's relevance is ours, and if not, why")
+    theirs.set_defaults(run=_compare)
+    theirs.add_argument(
+        "theirs", type=Path, metavar="NPZ",
+        help="one array, the relevance of the input; or several by the names of nodes and inputs",
+    )  # fmt: skip
+    _what_is_explained(theirs)
+    return asked, theirs
 
 
 def _what_is_explained(command: argparse.ArgumentParser) -> None:
@@ -197,6 +227,121 @@ def _export(options: argparse.Namespace) -> str:
     about = json.loads((folder / "manifest.json").read_text())
     groups = ", ".join(f"{name} {group['tests']}" for name, group in about["groups"].items())
     return f"vectors {VERSION}: {about['numberOfTests']} tests ({groups})\nin {os.path.relpath(folder)}: see README.md"
+
+
+# --- other frameworks ----------------------------------------------------------------------------
+
+GOLDEN = {"innvestigate-golden": "innvestigate", "julia-golden": "julia"}
+"""Golden files: functions of :mod:`lrp_ref.oracle.peers.golden`."""
+
+
+def _conform(options: argparse.Namespace) -> str:
+    """After Ctrl-C what is done is printed."""
+    import json
+
+    from .oracle.conform import Report, Verdict, verdicts
+
+    relevance, cases, total, about = _held(options)
+    done: list[Verdict] = []
+    interrupted = False
+    try:
+        for verdict in verdicts(relevance, cases, total):
+            done.append(verdict)
+    except KeyboardInterrupt:
+        interrupted = True
+    report = Report(verdicts=tuple(done), **about)
+    if options.markdown:
+        _write(options.markdown, report.markdown())
+    said = json.dumps(report.to_dict(), allow_nan=False) if options.json else str(report)
+    counts = report.counts
+    if interrupted or counts["variant"] or counts["differs"]:
+        print(said, flush=True)
+    if interrupted:
+        raise KeyboardInterrupt
+    if off := counts["variant"] + counts["differs"]:
+        raise CheckFailed(f"{off} of {len(done)} cases are not what the rule of that name gives")
+    return said
+
+
+def _held(options: argparse.Namespace) -> tuple[Any, Any, int, dict[str, str]]:
+    """The adapter, the cases and how many, and what the report is told."""
+    from .oracle import peers
+    from .oracle.peers import golden
+    from .oracle.vectors import read
+
+    who, groups = options.who, options.groups.split(",") if options.groups else None
+    if (who in GOLDEN) != bool(options.folder):
+        raise LrpError(f"{who}: name the folder of the golden files" if who in GOLDEN else f"{who}: needs no folder")
+    if who in GOLDEN:
+        if groups:
+            raise LrpError(f"--groups are of the vectors, and {who} is not held to them")
+        cases, relevance, left = golden.held(getattr(golden, GOLDEN[who])(options.folder))
+        if not cases:
+            raise LrpError(f"{options.folder}: no golden files of {GOLDEN[who]} in it")
+        for name, why in left.items():
+            _complain(f"left out: {name}: {why}")
+        return relevance, cases, len(cases), {"name": who, "version": "", "against": "lrp_ref"}
+    if who in peers.PEERS:
+        relevance, version = peers.adapter(who), peers.version_of(who)
+    elif who.endswith(".py"):
+        relevance, version = _adapter_of(Path(who)), ""
+    else:
+        raise LrpError(f"no framework {who!r}{near(who, [*peers.PEERS, *GOLDEN])}; or a file ADAPTER.py")
+    count = read.count(groups)
+    return relevance, read.cases(groups), count, {"name": Path(who).stem, "version": version}
+
+
+def _adapter_of(path: Path) -> Any:
+    """The function `relevance` of a file of Python."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    if not path.is_file():
+        raise LrpError(f"{path}: there is no such file")
+    _complain(f"running the code of {path}")
+    spec = spec_from_file_location("lrp_ref_adapter", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not callable(relevance := getattr(module, "relevance", None)):
+        raise LrpError(f"{path} defines no function relevance(case)")
+    return relevance
+
+
+def _compare(options: argparse.Namespace) -> str:
+    """The network before it is canonized, of which the diagnosis can then say that it was not."""
+    import json
+
+    from .oracle import diagnose
+
+    if options.exact:
+        raise LrpError("--exact: their relevance is in floats, and is compared in floats")
+    one = _explained(options)
+    graph = _model(options.model)
+    theirs = _theirs(options.theirs, graph, one.explanation)
+    found = diagnose(graph, one.x, one.composite, one.about["target"], theirs)
+    about = {**one.about, **found.to_dict(), "versions": _versions()}
+    said = json.dumps(_finite(about), allow_nan=False) if options.json else "\n".join([*one.lines, "", str(found)])
+    if found.verdict == "agree":
+        return said
+    print(said, flush=True)
+    raise CheckFailed(f"{options.theirs} is not the relevance by {options.composite}")
+
+
+def _theirs(path: Path, graph: Graph, explanation: Explanation) -> dict[str, Array]:
+    """The arrays of a file by name, a lone one under that of the input; a batch axis of 1 may be left out."""
+    import numpy as np
+
+    try:
+        loaded = np.load(path)
+        arrays = {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise LrpError(f"{path}: no file of arrays that can be read: {error}") from None
+    names = {*graph.inputs, *(node.name for node in graph.nodes), *graph.aliases}
+    if len(arrays) == 1 and not names & arrays.keys():
+        arrays = {graph.inputs[0]: next(iter(arrays.values()))}
+    known = explanation.relevances
+    return {name: R[None] if name in known and R.shape == known[name].shape[1:] else R for name, R in arrays.items()}
 
 
 # --- one explanation ------------------------------------------------------------------------------

@@ -145,6 +145,7 @@ BELOW = {  # module: what it may import of the package, besides errors, files, t
         "stabilize",
         "targets",
     },
+    "testing": {"oracle"},
 }
 INSIDE_FUNCTIONS = {("explain", "fast"), ("explain", "store"), ("io", "loaders")}
 

@@ -222,11 +222,20 @@ def verdicts(relevance: Adapter, cases: Iterable[Case], total: int) -> Iterator[
     with Progress("cases", total) as bar:
         for case in cases:
             try:
-                yield judge(case, relevance(case))
+                yield judge(case, _asked(relevance, case))
             except Cannot as reason:
                 rule, layer = cell(case)
                 yield Verdict(case.id, rule, layer, "cannot", why=str(reason), flags=case.flags, size=size(case))
             bar.advance(1)
+
+
+def _asked(relevance: Adapter, case: Case) -> Answer:
+    try:
+        return relevance(case)
+    except Cannot:
+        raise
+    except Exception as error:
+        raise LrpError(f'the adapter fails at case "{case.id}": {type(error).__name__}: {error}') from error
 
 
 def conform(
@@ -258,7 +267,7 @@ def conform(
     Raises
     ------
     LrpError
-        for a group that there is not, and what :func:`judge` refuses.
+        for a group that there is not, for an adapter that fails, and what :func:`judge` refuses.
     """
     every: Iterable[Case] = read.cases(groups) if cases is None else cases
     total = read.count(groups) if cases is None else len(cases)
@@ -346,7 +355,7 @@ class Report:
     def grid(self) -> tuple[list[str], list[list[str]]]:
         """Rules along the top, a row for each layer, in each cell the cases: 3 agree, 2a differ as letter a says."""
         letter = {id(v): _letter(i) for i, d in enumerate(self.differences) for v in d.verdicts}
-        rules = sorted({v.rule for v in self.verdicts if v.layer != "network"})
+        rules = sorted({v.rule for v in self.verdicts if v.layer != "network" and v.verdict != "cannot"})
         layers = sorted({v.layer for v in self.verdicts if v.layer != "network"})
         rows = []
         for layer in layers:
@@ -361,16 +370,18 @@ class Report:
             here = [v for v in networks if v.rule == rule]
             asked = [letter.get(id(v)) for v in here if v.verdict != "cannot"]
             if asked:
-                rows.append([f"network: {rule}", _summed(asked, True), *[""] * (len(rules) - 1)])
+                rows.append([f"network: {rule}", _summed(asked, True)])
+        rows = [row + [""] * (1 + len(rules) - len(row)) for row in rows]
         return ["layer", *rules], rows
 
     def __str__(self) -> str:
         head, rows = self.grid()
         parts = [self.title]
         if rows:
-            wide = [[f"{row[0]}  {row[1]}".rstrip(), *row[2:]] if row[0].startswith("network") else row for row in rows]
-            parts += ["", table(head, [row for row in wide if not row[0].startswith("network")])]
-            parts += [row[0] for row in wide if row[0].startswith("network")]
+            single = [row for row in rows if not row[0].startswith("network")]
+            whole = [(row[0].removeprefix("network: "), row[1]) for row in rows if row[0].startswith("network")]
+            parts += ["", table(head, single)] if single else []
+            parts += ["", table(("networks, by their rules", ""), whole)] if whole else []
             parts += ["", "3: cases that agree; 2a: cases that differ as a below says; -: cannot be asked"]
         for i, difference in enumerate(self.differences):
             parts += ["", f"{_letter(i)}  {difference.label}: {len(difference.verdicts)} cases"]

@@ -35,9 +35,10 @@ def imported(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
+        how = "pip install --no-deps lxt" if name == "lxt" else f"pip install {name}"
         raise ImportError(
             f'cannot import {name} ({error}): install the dependency group "peers" (pip install --group peers), or '
-            f"pip install {name.split('.')[0]}"
+            f"{how}"
         ) from error
     except RuntimeError as error:  # such as torchvision, built for another torch
         raise ImportError(f"{name} is installed, and its import fails: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -310,8 +311,9 @@ def asked(case: Case, own: Made = lambda node, shape: None) -> SimpleNamespace:
 
 @contextmanager
 def refused(who: str) -> Iterator[None]:
-    """An error of a framework as its refusal, in one line."""
+    """An error of a framework as its refusal, in one line; its warnings are not ours."""
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
         raise Cannot(f"{who} raises {type(error).__name__}: {' '.join(str(error).split())[:120]}") from error
