@@ -16,7 +16,7 @@ from lrp_ref.oracle import peers
 from lrp_ref.oracle.conform import VERDICTS, ZERO_DIVIDED, Cannot, Report, cell, conform, judge, tolerances
 from lrp_ref.oracle.peers import golden
 from lrp_ref.oracle.variants import CATALOGUE, Setting, named
-from lrp_ref.oracle.vectors import read
+from lrp_ref.oracle.vectors import VERSION, read
 from lrp_ref.targets import StartRelevance
 from lrp_ref.testing import assert_conforms
 
@@ -279,10 +279,12 @@ def test_the_text(report):
 
 def test_the_page_has_the_same(report):
     page = report.markdown()
-    head, rows = report.grid()
-    assert f"| {' | '.join(head)} |\n| {' | '.join(['---'] * len(head))} |\n" in page
-    assert all(len(row) == len(head) for row in rows)
-    assert f"- **a** bias raw, {report.counts['variant']} cases. " in page
+    grids = report.grids()
+    assert len(grids) == 2
+    for head, rows in grids:
+        assert f"| {' | '.join(head)} |\n| {' | '.join(['---'] * len(head))} |\n" in page
+        assert all(len(row) == len(head) for row in rows)
+    assert f"- **a** bias raw, {report.counts['variant']} cases: " in page
     assert "- 2: no max pool" in page or f"- {report.counts['cannot']}: no max pool" in page
 
 
@@ -585,3 +587,28 @@ def test_what_is_no_file_of_arrays_is_refused(run, tmp_path):
 
 def test_the_catalogue_has_no_variant_of_our_own_label():
     assert ZERO_DIVIDED not in {variant.name for variant in CATALOGUE}
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[1] / "CONFORMANCE.md").read_text()
+
+
+def test_the_committed_page_is_of_these_vectors():
+    assert f"version {VERSION}, with torch" in PAGE
+    rows = re.findall(
+        r"^\| (\S+) \| (\S+) \| vectors (\S+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", PAGE, re.MULTILINE
+    )
+    assert [row[0] for row in rows] == list(peers.PEERS)
+    for _, _, of, *counts in rows:
+        assert of == VERSION
+        assert sum(map(int, counts)) == read.count()
+    witnesses = re.findall(r"[Ss]mallest:? `([^`]+)`", PAGE)
+    assert len(witnesses) > 20
+    assert {name for name in witnesses if "Pooling2D" not in name} <= set(CASES)
+
+
+def test_every_reproduction_on_the_page_is_short():
+    codes = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(codes) >= 10
+    assert max(len(code.strip().splitlines()) for code in codes) < 15

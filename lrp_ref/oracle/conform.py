@@ -35,6 +35,7 @@ Adapter = Callable[[Case], Answer]
 """What a case is explained with: the relevance of the input, or arrays by the names of inputs and nodes."""
 
 VERDICTS = ("agrees", "variant", "differs", "cannot")
+KEY = "3: cases that agree; 2a: cases that differ as a below says; -: cannot be asked"
 
 INSTEAD_OF_ZERO = 2.0**-200
 """What the adapters of :mod:`lrp_ref.oracle.peers` hand over for epsilon = 0: too small to change a denominator other
@@ -352,37 +353,34 @@ class Report:
         found = Counter(verdict.why for verdict in self.verdicts if verdict.verdict == "cannot")
         return dict(sorted(found.items(), key=lambda entry: (-entry[1], entry[0])))
 
-    def grid(self) -> tuple[list[str], list[list[str]]]:
-        """Rules along the top, a row for each layer, in each cell the cases: 3 agree, 2a differ as letter a says."""
+    def grids(self) -> list[tuple[list[str], list[list[str]]]]:
+        """Heads and rows: a row for each layer and a column for each rule; and the networks by their rules.
+
+        In each cell the cases: 3 agree, 2a differ as letter a says. Rows and columns of which nothing can be asked are
+        left out.
+        """
         letter = {id(v): _letter(i) for i, d in enumerate(self.differences) for v in d.verdicts}
-        rules = sorted({v.rule for v in self.verdicts if v.layer != "network" and v.verdict != "cannot"})
-        layers = sorted({v.layer for v in self.verdicts if v.layer != "network"})
-        rows = []
-        for layer in layers:
-            cells = []
-            for rule in rules:
-                here = [v for v in self.verdicts if (v.rule, v.layer) == (rule, layer)]
-                cells.append(_summed([letter.get(id(v)) for v in here if v.verdict != "cannot"], bool(here)))
-            if any(text not in ("", "-") for text in cells):
-                rows.append([layer, *cells])
-        networks = [v for v in self.verdicts if v.layer == "network"]
-        for rule in sorted({v.rule for v in networks}):
-            here = [v for v in networks if v.rule == rule]
-            asked = [letter.get(id(v)) for v in here if v.verdict != "cannot"]
-            if asked:
-                rows.append([f"network: {rule}", _summed(asked, True)])
-        rows = [row + [""] * (1 + len(rules) - len(row)) for row in rows]
-        return ["layer", *rules], rows
+
+        def cell_of(some: Sequence[Verdict]) -> str:
+            return _summed([letter.get(id(v), "") for v in some if v.verdict != "cannot"], bool(some))
+
+        single = [v for v in self.verdicts if v.layer != "network"]
+        whole = [v for v in self.verdicts if v.layer == "network" and v.verdict != "cannot"]
+        asked = [v for v in single if v.verdict != "cannot"]
+        rules = sorted({v.rule for v in asked})
+        rows = [
+            [layer, *(cell_of([v for v in single if (v.rule, v.layer) == (rule, layer)]) for rule in rules)]
+            for layer in sorted({v.layer for v in asked})
+        ]
+        networks = [[rule, cell_of([v for v in whole if v.rule == rule])] for rule in sorted({v.rule for v in whole})]
+        made = [(["layer", *rules], rows), (["networks, by their rules", "cases"], networks)]
+        return [(head, rows) for head, rows in made if rows]
 
     def __str__(self) -> str:
-        head, rows = self.grid()
         parts = [self.title]
-        if rows:
-            single = [row for row in rows if not row[0].startswith("network")]
-            whole = [(row[0].removeprefix("network: "), row[1]) for row in rows if row[0].startswith("network")]
-            parts += ["", table(head, single)] if single else []
-            parts += ["", table(("networks, by their rules", ""), whole)] if whole else []
-            parts += ["", "3: cases that agree; 2a: cases that differ as a below says; -: cannot be asked"]
+        for head, rows in self.grids():
+            parts += ["", table(head, rows)]
+        parts += ["", KEY] if len(parts) > 1 else []
         for i, difference in enumerate(self.differences):
             parts += ["", f"{_letter(i)}  {difference.label}: {len(difference.verdicts)} cases"]
             if difference.says:
@@ -396,13 +394,14 @@ class Report:
 
     def markdown(self) -> str:
         """The same for a page."""
-        head, rows = self.grid()
         parts = [f"{self.title}.", ""]
-        if rows:
+        for head, rows in self.grids():
             parts += [_row(head), _row(["---"] * len(head)), *map(_row, rows), ""]
-            parts += ["3: cases that agree; 2a: cases that differ as a below says; -: cannot be asked.", ""]
+        if len(parts) > 2:
+            parts += [KEY + ".", ""]
         for i, difference in enumerate(self.differences):
-            parts.append(f"- **{_letter(i)}** {difference.label}, {len(difference.verdicts)} cases. " + difference.says)
+            says = f": {difference.says}" if difference.says else ""
+            parts.append(f"- **{_letter(i)}** {difference.label}, {len(difference.verdicts)} cases{says}.")
             where = "; ".join(f"{rule} on {', '.join(layers)}" for rule, layers in difference.cells.items())
             w = difference.witness
             off = f", off by {w.off:.2g} of max\\|R\\|" if w.off is not None else ""
@@ -470,12 +469,11 @@ def _letter(i: int) -> str:
     return chr(ord("a") + i) if i < 26 else _letter(i // 26 - 1) + _letter(i % 26)
 
 
-def _summed(asked: Sequence[str | None], any_case: bool) -> str:
-    """What stands in a cell."""
-    if not asked:
+def _summed(marks: Sequence[str], any_case: bool) -> str:
+    """What stands in a cell: how often each mark."""
+    if not marks:
         return "-" if any_case else ""
-    found = Counter("" if mark is None else mark for mark in asked)
-    return " ".join(f"{count}{mark}" for mark, count in sorted(found.items()))
+    return " ".join(f"{count}{mark}" for mark, count in sorted(Counter(marks).items()))
 
 
 def _row(cells: Sequence[str]) -> str:
