@@ -320,7 +320,7 @@ NEAREST = "the nearest names are 'epsilon_plus', 'epsilon_plus_flat', 'epsilon_a
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ("", "required: demo | explain | verify | certify | vectors (see lrp-ref --help)"),
+        ("", "required: demo | explain | verify | certify | vectors | conform | compare (see lrp-ref --help)"),
         ("demos", "invalid choice: 'demos'"),
         ("explain", "required: --input (see lrp-ref explain --help)"),
         ("explain --inp 3", "required: --input"),
