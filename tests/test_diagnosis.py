@@ -335,3 +335,44 @@ def test_agreement_over_many_seeds(dtype):
         for theirs in (fault.theirs, fault.theirs["input"]):
             d = names_of(fault, theirs)
             assert d.verdict == "agree", f"seed {seed}: {d}"
+
+
+# --- numbers that were reported of other frameworks -----------------------------------------------------------------
+
+WITNESS = lrp.chain(L.Dense(np.array([[1.0], [-1.0]]), np.array([-1.0])))
+"""W = (1, -1), b = -1, a = (1, 1), R = -1, on which they differ most."""
+
+
+@pytest.mark.parametrize(
+    ("rule", "theirs", "names"),
+    [
+        (lrp.AlphaBeta(alpha=2, epsilon=1e-7, stabilizer=lrp.AtZero()), (-2e7, 0.5), {"bias in both parts"}),
+        (lrp.ZPlus(epsilon=1e-9), (-1e9, 0), {"bias raw", "inputs not split, bias raw"}),
+        (lrp.WSquare(), (-1 / 3, -1 / 3), {"bias squared"}),
+        (
+            lrp.GeneralizedGamma(gamma=0.25),
+            (5 / 3, -4 / 3),
+            {"gamma not generalized", "gamma not generalized, bias raw"},
+        ),
+        (lrp.GeneralizedGamma(gamma=0.25), (2 / 3, -5 / 6), set()),
+        (lrp.ZPlus(), (-1, 0), set()),
+    ],
+)
+def test_the_witness_is_diagnosed_from_the_numbers_reported(rule, theirs, names):
+    """iNNvestigate (issue 273), captum 0.9, zennit 0.5.1 on w^2, captum on gamma; zennit on gamma and z+ agrees."""
+    d = diagnose(WITNESS, np.array([[1.0, 1.0]]), rule, np.array([[-1.0]]), np.array([theirs]))
+    assert d.verdict == ("explained" if names else "agree")
+    assert {name for hypothesis in d.hypotheses for name in hypothesis.names} >= names
+    if names:
+        assert set(d.answer.names) <= names
+
+
+def test_a_constant_window_tells_how_ties_are_shared():
+    """[1, 0, 0, 0] in torch, a quarter each in lrp_toolbox."""
+    pool, x, R = lrp.chain(L.MaxPool(2)), np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1))
+    first, shared = np.array([[[[1.0, 0], [0, 0]]]]), np.full((1, 1, 2, 2), 0.25)
+    assert diagnose(pool, x, lrp.Pass(), R, first).verdict == "agree"
+    d = diagnose(pool, x, lrp.Pass(), R, shared)
+    assert d.answer.names == ("ties shared",)
+    assert d.ambiguous, "so does an average"
+    assert {apart.other.names for apart in d.apart} >= {("max pool as average",), ("max pool spread evenly",)}
