@@ -148,6 +148,11 @@ def number(value: Any, a: Array) -> Any:
     return a.dtype.type(value)
 
 
+def root(value: float, a: Array) -> Any:
+    """sqrt(value) in the arithmetic of `a`: enclosed for balls, else the number that its float64 is."""
+    return number(value, a).sqrt() if is_enclosed(a) else number(math.sqrt(value), a)
+
+
 def zeros(shape: Sequence[int], a: Array) -> Array:
     """Zeros of `shape` in the arithmetic of `a`."""
     return namespace(a).full(tuple(shape), number(0, a), dtype=a.dtype)

@@ -205,11 +205,12 @@ class _Work:
         return size <= TINY and rational and not rounded
 
     def first_precision(self, radius: float) -> int:
-        """An estimate: enclosures grew by 1.5 to 2.5 bits a contraction on the way, forward and back together."""
-        depth = dict.fromkeys(self.graph.inputs, 0)
+        """An estimate: enclosures grow by the square root of the fan-in at each contraction, at most as seen so far."""
+        growth = dict.fromkeys(self.graph.inputs, 0.0)
         for node in self.graph.nodes:
-            depth[node.name] = bool(self.multiplications(node)) + max(depth[source] for source in node.inputs)
-        return 16 + math.ceil(-math.log2(radius)) + 3 * max(depth[name] for name in self.graph.outputs)
+            fan_in = self.multiplications(node) / max(1, math.prod(self.shapes[node.name]))
+            growth[node.name] = math.log2(max(1.0, fan_in)) / 2 + max(growth[source] for source in node.inputs)
+        return 16 + math.ceil(max(growth[name] for name in self.graph.outputs) - math.log2(radius))
 
 
 def _in_rationals(
