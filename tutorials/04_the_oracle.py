@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import lrp_ref as lrp
 from lrp_ref import data
-from lrp_ref.oracle import certify, diagnose, vectors
+from lrp_ref.oracle import certify, diagnose, variants, vectors
 
 # %% [markdown]
 # ## Certify a heatmap
@@ -40,8 +40,8 @@ places, certain = sure.top(5)
 print(f"the five greatest, in certain order as far as the {certain}th:", [place[2:] for place in places])
 
 # %% [markdown]
-# From the enclosure follows a bound on the error of *any* result, whoever computed it. So one can ask what floats do to a
-# relevance, and get no estimate but a bound:
+# From the enclosure follows a bound on the error of *any* result, whoever computed it. So one can ask what floats do to
+# a relevance, and get no estimate but a bound:
 
 # %%
 errors = {}
@@ -59,8 +59,6 @@ print("float32 is good for six digits here:", errors["float32"] < 1e-6)
 # of the variants of the catalogue, at one layer; imagine that all we have is the array.)
 
 # %%
-from lrp_ref.oracle import variants  # noqa: E402
-
 setting = variants.Setting.of(net, x, rules)
 faulty = next(v for v in variants.CATALOGUE if v.name == "bias dropped")
 theirs = faulty.at(setting, "conv2").explain().relevance
@@ -78,8 +76,8 @@ print(found)
 print("the layer was found:", found.node == "conv2", "and the cause:", found.answer.names == ("bias dropped",))
 
 # %% [markdown]
-# With relevances at several layers the search is quicker, because each layer is judged by itself, and what is no variant
-# of the catalogue is said to be unknown, and never given a name:
+# With relevances at several layers the search is quicker, because each layer is judged by itself. What is no variant of
+# the catalogue is said to be unknown, and never given a name:
 
 # %%
 agreement = diagnose(net, x, rules, None, ours.copy())
