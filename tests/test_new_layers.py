@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 from fractions import Fraction as F
+from typing import Any
 
 import by_definition as by
 import numpy as np
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 import lrp_ref as lrp
 from lrp_ref import ShapeError, fractions
 from lrp_ref import layers as L
+from lrp_ref.arrays import total
 from lrp_ref.store import parse
 from lrp_ref.theory import gradient, gradient_x_input
+from lrp_ref.values import value
 
 RNG = np.random.default_rng
 
@@ -388,6 +391,46 @@ def test_product_keeps_the_dtype(dtype):
     np.testing.assert_allclose(R_in[1], (dtype(0.7) * R).sum(axis=(2, 3), keepdims=True), atol=1e-6)
     empty, _ = lrp.Product().back(L.Mul(), (u[:0], v[:0]), R[:0])
     assert [r.shape for r in empty] == [(0, 3, 2, 2), (0, 3, 1, 1)]
+
+
+@value
+class Along(L.Linear):
+    """The outer product z_jk = u_j v_k as a map of one of its factors, by the other: the weight."""
+
+    axis: int
+    weight: Any
+    bias: Any = None
+
+    def linear(self, x, w):
+        return np.expand_dims(x, self.axis) * np.expand_dims(w, 3 - self.axis)
+
+    def adjoint(self, s, w, shape):
+        return total(s * np.expand_dims(w, 3 - self.axis), (self.axis,))
+
+
+class Outer(L.Mul):
+    """A product of one's own, (batch, j) and (batch, k) to (batch, j, k): no factor broadcasts to the other."""
+
+    def forward(self, u, v):
+        return u[:, :, None] * v[:, None, :]
+
+    def frozen(self, *inputs, wrt=0):
+        return Along(2 - wrt, inputs[1 - wrt])
+
+
+def test_each_factor_gets_its_portion_along_its_own_map(exact):
+    u, v, R = exact([[1, 2]]), exact([[3, 4, 5]]), exact([[[1, 2, 4], [8, 16, 32]]])
+    for a, wrt in ((u, 0), (v, 1)):
+        check_adjoint(Outer().frozen(u, v, wrt=wrt), a, R)
+    (R_u, R_v), _ = lrp.Product(portions=(F(1, 4), F(3, 4))).back(Outer(), (u, v), R)
+    assert entries(R_u) == [F(7, 4), F(56, 4)]
+    assert entries(R_v) == [F(27, 4), F(54, 4), F(108, 4)]
+
+
+def test_a_product_of_three_is_not_dealt_to_two():
+    a = np.ones((1, 2))
+    with pytest.raises(ValueError, match="shorter"):
+        lrp.Product().back(L.Mul(), (a, a, a), a)
 
 
 def test_product_prints_compares_and_hashes():

@@ -490,6 +490,17 @@ def test_empty_parts_are_marked_though_the_stabilizer_takes_their_portion(exact,
     assert stabilizer == 12 * positive - 6
 
 
+def test_z_minus_deals_among_the_negative_contributions(exact):
+    """By the sign of the product, or ("weight") of the weight; where none is negative the part is empty."""
+    weight = lrp.ZMinus(split="weight")
+    assert dealt(exact, lrp.ZMinus(), (1, -2), (3, 1), bias=-1) == ([0, 4], 2, 0, 0, False, False)
+    assert dealt(exact, lrp.ZMinus(epsilon=1), (1, -2), (3, 1), bias=5) == ([0, 4], 0, 2, 0, False, False)
+    assert dealt(exact, lrp.ZMinus(), (1, -2), (3, -1)) == ([0, 0], 0, 0, 6, False, True)
+    assert dealt(exact, weight, (1, -2), (3, -1)) == ([0, 6], 0, 0, 0, False, False)
+    assert dealt(exact, weight, (-1, -1), (1, -1)) == ([0, 0], 0, 0, 6, True, False)
+    assert dealt(exact, lrp.ZMinus(bias="raw"), (-3, 1), (1, 1), bias=3) == ([0, 0], 0, 0, 6, True, False)
+
+
 def test_a_negative_part_that_the_unsigned_epsilon_cancels_is_a_pole_and_not_empty(exact):
     rule = lrp.AlphaBeta(epsilon=2, stabilizer=lrp.Unsigned())
     assert dealt(exact, rule, (4, -2), (1, 1)) == ([8, 0], 0, 4, -6, True, False)
@@ -758,6 +769,7 @@ BAD = {
     "generalized gamma": (lambda: lrp.GeneralizedGamma(gamma=-1), r"GeneralizedGamma: gamma=-1, need a finite number"),
     "generalized gamma NaN": (lambda: lrp.GeneralizedGamma(gamma=math.nan), r"GeneralizedGamma: gamma=nan, need a fi"),
     "split of z+": (lambda: lrp.ZPlus(split="input"), r"ZPlus: split='input', need \"product\" or \"weight\""),
+    "split of z-": (lambda: lrp.ZMinus(split="input"), r"ZMinus: split='input', need \"product\" or \"weight\""),
     "split of alpha-beta": (
         lambda: lrp.AlphaBeta(split=None),
         r"AlphaBeta: split=None, need \"product\" or \"weight\"",
@@ -772,6 +784,7 @@ BAD = {
     "beta NaN": (lambda: lrp.AlphaBeta(alpha=2, beta=math.nan), r"AlphaBeta: beta=nan, need alpha - 1 = 1"),
     "box upside down": (lambda: lrp.ZBox(low=1, high=0), r"ZBox: low=1, need at most high=0"),
     "box upside down in a channel": (lambda: lrp.ZBox(low=[0, 2], high=1), r"ZBox: low=\(0, 2\), need at most high=1"),
+    "box upside down in a bound": (lambda: lrp.ZBox(low=1, high=[2, 0]), r"ZBox: low=1, need at most high=\(2, 0\)"),
     "box NaN": (lambda: lrp.ZBox(low=math.nan, high=0), r"ZBox: low=nan, need finite numbers, in rows of equal"),
     "box unbounded": (lambda: lrp.ZBox(low=0, high=[1, math.inf]), r"ZBox: high=\(1, inf\), need finite numbers"),
     "box text": (lambda: lrp.ZBox(low="0", high=1), r"ZBox: low='0', need finite numbers"),
@@ -798,6 +811,13 @@ def test_bad_parameters_are_refused_at_construction_with_the_reason(case):
     make, reason = BAD[case]
     with pytest.raises(ValueError, match=reason):
         make()
+
+
+def test_the_least_values_are_allowed():
+    assert (lrp.Zero(epsilon=0).epsilon, lrp.Gamma(gamma=0).gamma, lrp.GeneralizedGamma(gamma=0).gamma) == (0, 0, 0)
+    assert (lrp.AlphaBeta(alpha=1).beta, lrp.AlphaBeta(alpha=1, beta=0).beta) == (0, 0)
+    assert (lrp.SignedOrZero(at_zero=0.0).at_zero, lrp.Relative(plus=0.0).plus) == (0, 0)
+    assert lrp.ZBox(low=[1, 1], high=1).low == (1, 1)
 
 
 @pytest.mark.parametrize(
