@@ -598,6 +598,16 @@ def test_relative_over_chosen_axes(over):
     np.testing.assert_allclose(unsigned, np.broadcast_to(0.5 * rms + 2, z.shape), rtol=1e-15)
 
 
+@pytest.mark.parametrize(("over", "rms"), [("sample", ([5, 5], [35, 35])), ("batch", ([25, 25], [25, 25]))])
+def test_relative_to_a_sample_or_to_the_batch(exact, over, rms):
+    """The root of the mean square of all axes but the first, or of all: numbers whose roots are whole."""
+    z = exact([[1, -7], [7, -49]])
+    half = lrp.Relative(over=over, signed=False, plus=0.25)(z, 0.5)
+    assert lrp.fractions(half).tolist() == [[F(r, 2) + F(1, 4) for r in row] for row in rms]
+    signed = lrp.Relative(over=over)(z[:, :, None], 1)
+    assert lrp.fractions(signed)[:, :, 0].tolist() == [[r, -s] for r, s in rms]
+
+
 @pytest.mark.parametrize("form", STABILIZERS, ids=repr)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
 def test_stabilizers_keep_the_type_and_shape(form, dtype):
@@ -674,6 +684,13 @@ def test_bounds_are_rounded_to_the_type_of_the_inputs_and_in_exact_arithmetic_ar
     assert float(third) > 1 / 3
     with pytest.warns(UserWarning, match="6 input values lie beyond high, the worst by 9.93e-09"):
         box_dealt(lrp.ZBox(low=0, high=1 / 3), lrp.exact(x))
+
+
+def test_bounds_in_arrays_are_kept_as_rationals_if_they_are_and_else_as_floats(exact):
+    thirds = exact([F(1, 3), F(2, 3)])
+    assert lrp.ZBox(low=thirds, high=1).low == tuple(thirds)
+    low = lrp.ZBox(low=np.ones(2, int), high=1).low
+    assert (low, [type(bound) for bound in low]) == ((1, 1), [float, float])
 
 
 @pytest.mark.filterwarnings("ignore:ZBox")
