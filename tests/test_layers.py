@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lrp_ref import NotExact, ShapeError, fractions
 from lrp_ref import layers as L
 from lrp_ref.arrays import like
+from lrp_ref.layers.base import sum_to
 
 every = pytest.mark.parametrize("case", GRID, ids=lambda case: case.id)
 FLOATS = [np.float32, np.float64, np.longdouble]
@@ -205,6 +206,23 @@ def test_like_returns_the_layer_itself_where_nothing_changes(case, exact):
         assert single is not case.layer
         assert {value.dtype for _, value in single._arrays()} == {np.dtype(np.float32)}
         assert all(value.dtype == object for _, value in rational._arrays())
+
+
+@every
+def test_moved_puts_the_arrays_elsewhere_and_keeps_the_rest(case):
+    assert case.layer.moved(lambda array: array) is case.layer
+    copy = case.layer.moved(np.copy)
+    for (name, there), (_, here) in zip(copy._arrays(), case.layer._arrays(), strict=True):
+        assert there is not here, name
+        np.testing.assert_array_equal(there, here, err_msg=name)
+    assert repr(copy) == repr(case.layer)
+
+
+def test_summing_back_needs_an_axis_for_each_axis():
+    R = np.ones((2, 3))
+    assert sum_to(R, (2, 1)).tolist() == [[3], [3]]
+    with pytest.raises(ValueError, match="shorter"):
+        sum_to(R, (2,))
 
 
 @every

@@ -427,6 +427,13 @@ def test_each_factor_gets_its_portion_along_its_own_map(exact):
     assert entries(R_v) == [F(27, 4), F(54, 4), F(108, 4)]
 
 
+def test_the_first_factor_is_meant_where_none_is_named(exact):
+    u, v = exact([[1, 2]]), exact([[3, 4]])
+    for made in (L.Mul().frozen, L.Mul().tangent):
+        assert entries(made(u, v).weight) == [3, 4]
+        assert entries(made(u, v, wrt=1).weight) == [1, 2]
+
+
 def test_a_product_of_three_is_not_dealt_to_two():
     a = np.ones((1, 2))
     with pytest.raises(ValueError, match="shorter"):

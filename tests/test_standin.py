@@ -278,6 +278,13 @@ def check_counts(rule, case, waits, uploads):
 
 
 @pytest.mark.parametrize("case", GRID, ids=lambda case: case.id)
+def test_every_layer(case, standin):
+    """With one rule, and the gradient: the short form of the next test."""
+    for rule in (lrp.Zero(), lrp.Gradient()):
+        on_both(case, rule, np.float64, "signed", standin)
+
+
+@pytest.mark.parametrize("case", GRID, ids=lambda case: case.id)
 def test_every_rule_on_every_layer(case, standin):
     """On one kind of input and one precision, which differ from rule to rule."""
     rules = [*(rule_for(name, case) for name in RULES), lrp.Pass(), lrp.Gradient()]
