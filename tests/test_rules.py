@@ -802,6 +802,7 @@ BAD = {
     "box upside down": (lambda: lrp.ZBox(low=1, high=0), r"ZBox: low=1, need at most high=0"),
     "box upside down in a channel": (lambda: lrp.ZBox(low=[0, 2], high=1), r"ZBox: low=\(0, 2\), need at most high=1"),
     "box upside down in a bound": (lambda: lrp.ZBox(low=1, high=[2, 0]), r"ZBox: low=1, need at most high=\(2, 0\)"),
+    "box upside down in its shape": (lambda: lrp.ZBox(low=[0, 2], high=[1, 1]), r"ZBox: low=\(0, 2\), need at most hi"),
     "box NaN": (lambda: lrp.ZBox(low=math.nan, high=0), r"ZBox: low=nan, need finite numbers, in rows of equal"),
     "box unbounded": (lambda: lrp.ZBox(low=0, high=[1, math.inf]), r"ZBox: high=\(1, inf\), need finite numbers"),
     "box text": (lambda: lrp.ZBox(low="0", high=1), r"ZBox: low='0', need finite numbers"),
@@ -835,6 +836,7 @@ def test_the_least_values_are_allowed():
     assert (lrp.AlphaBeta(alpha=1).beta, lrp.AlphaBeta(alpha=1, beta=0).beta) == (0, 0)
     assert (lrp.SignedOrZero(at_zero=0.0).at_zero, lrp.Relative(plus=0.0).plus) == (0, 0)
     assert lrp.ZBox(low=[1, 1], high=1).low == (1, 1)
+    assert lrp.ZBox(low=[1, 1], high=np.zeros((2, 3))).low == (1, 1)  # of two shapes, compared where they meet the data
 
 
 @pytest.mark.parametrize(

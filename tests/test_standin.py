@@ -17,7 +17,7 @@ import pytest
 import standin_cupy
 import static_xp
 from grid import GRID, relevance, sample
-from test_rules import BIASES, RULES, STABILIZED, rule_for
+from test_rules import BIASES, RULES, STABILIZED, STABILIZERS, rule_for
 from zennit_composites import BOX, ZENNIT
 
 import lrp_ref as lrp
@@ -290,6 +290,12 @@ def test_every_rule_on_every_layer(case, standin):
     rules = [*(rule_for(name, case) for name in RULES), lrp.Pass(), lrp.Gradient()]
     for i, rule in enumerate(rules, start=GRID.index(case)):
         on_both(case, rule, (np.float32, np.float64)[i // 4 % 2], KINDS[i % 4], standin)
+
+
+@pytest.mark.parametrize("form", STABILIZERS, ids=repr)
+def test_every_stabilizer(form, standin):
+    z = np.array([[1, -1], [0, 0.125]])
+    assert bits(form(importlib.import_module("cupy").asarray(z), 0.25)) == bits(form(z, 0.25))
 
 
 @pytest.mark.parametrize("id", ["dense", "conv2d-padding-per-axis"])
