@@ -225,6 +225,20 @@ def test_summing_back_needs_an_axis_for_each_axis():
         sum_to(R, (2,))
 
 
+def test_axes_may_be_counted_from_the_end():
+    x = np.arange(6).reshape(1, 2, 3)
+    assert L.Unsqueeze(-1).forward(x).shape == (1, 2, 3, 1)
+    assert L.Unsqueeze(-2).forward(x).shape == (1, 2, 1, 3)
+    assert L.Squeeze(-2).forward(x[:, :1]).tolist() == [[0, 1, 2]]
+    assert L.Slice(-2, 1).forward(x).tolist() == [[[3, 4, 5]]]
+    with pytest.raises(ShapeError, match=r"^Unsqueeze: axes \(4,\) do not fit an input of 4 axes"):
+        L.Unsqueeze(4).forward(x)
+
+
+def test_padding_is_kept_as_pairs():
+    assert repr(L.Pad([[0, 1], [2, 0]])) == "Pad(padding=((0, 1), (2, 0)))"
+
+
 @every
 def test_layers_are_frozen_and_compare_by_identity(case):
     twin = dataclasses.replace(case.layer)
@@ -802,8 +816,15 @@ BATCH = {
 
 @pytest.mark.parametrize("name", BATCH)
 def test_no_layer_touches_the_batch_axis(name):
-    with pytest.raises(ShapeError, match=rf"(?i)^{name.partition('-')[0]}: axis 0 is the batch"):
+    with pytest.raises(ShapeError, match=rf"^{name.partition('-')[0].capitalize()}: axis 0 is the batch"):
         BATCH[name]()
+
+
+@pytest.mark.parametrize("kind", [L.Squeeze, L.Unsqueeze, L.Slice, L.Sum, L.Mean, L.Concat, L.Softmax])
+def test_an_axis_is_among_the_64_that_arrays_can_have(kind):
+    assert kind(63) is not None
+    with pytest.raises(ShapeError, match=rf"^{kind.__name__}: axes \(64,\) do not fit an input of 64 axes"):
+        kind(64)
 
 
 ONE = [[[1.0]]]
@@ -923,6 +944,7 @@ MISFITS = [
     (L.Reshape((-1, -1)), [(1, 4)], "Reshape: a sample of shape (4,)"),
     (L.Reshape((-1, 0)), [(1, 0)], "Reshape: a sample of shape (0,)"),
     (L.Transpose((0, 2, 1)), [(1, 2)], "Transpose: axes (0, 2, 1) do not fit an input of shape (1, 2)"),
+    (L.Reshape((2, -2)), [(1, 2)], "Reshape: a sample of shape (2,) cannot take the shape (2, -2)"),
     (L.Squeeze(1), [(1, 2)], "Squeeze: axis 1 of an input of shape (1, 2) has not length 1"),
     (L.Unsqueeze(3), [(1, 2)], "Unsqueeze: axes (3,) do not fit"),
     (L.Slice(2), [(1, 2)], "Slice: axes (2,) do not fit"),

@@ -325,6 +325,15 @@ def test_space_to_depth_is_the_inverse(shape, mode):
     assert np.array_equal(L.SpaceToDepth(2, mode=mode).forward(spread), x)
 
 
+def test_blocks_along_one_axis_and_blocks_of_one():
+    x = RNG(27).standard_normal((2, 3, 4))
+    L.SpaceToDepth(2).check(x.shape)
+    np.testing.assert_array_equal(L.SpaceToDepth(2).forward(x), np.concatenate([x[:, :, ::2], x[:, :, 1::2]], axis=1))
+    for kind in (L.SpaceToDepth, L.DepthToSpace):
+        kind(1).check(x.shape)
+        np.testing.assert_array_equal(kind(1).forward(x), x)
+
+
 @pytest.mark.torch
 def test_torch_pixel_shuffle():
     import torch
@@ -667,6 +676,9 @@ REFUSED = [
     (lambda: L.DepthToSpace(2, mode="RDC"), "DepthToSpace: mode='RDC', need \"DCR\" or \"CRD\""),
     (lambda: L.DepthToSpace(2).check((1, 6, 2, 2)), "DepthToSpace: the channels of an input of shape (1, 6, 2, 2)"),
     (lambda: L.DepthToSpace(2).check((1, 4)), "DepthToSpace: the channels of an input of shape (1, 4)"),
+    (lambda: L.DepthToSpace((2, 2)), "DepthToSpace: block=(2, 2): need an int"),
+    (lambda: L.SpaceToDepth(2).check((1, 4)), "SpaceToDepth: an input of shape (1, 4) does not divide"),
+    (lambda: L.SpaceToDepth(2).check((1, 1, 3, 4)), "SpaceToDepth: an input of shape (1, 1, 3, 4) does not divide"),
     (lambda: L.SpaceToDepth(1.5), "SpaceToDepth: block=1.5"),
     (lambda: L.SpaceToDepth(2, mode=None), "SpaceToDepth: mode=None"),
     (lambda: L.SpaceToDepth(2).check((1, 1, 4, 3)), "SpaceToDepth: an input of shape (1, 1, 4, 3) does not divide"),
