@@ -552,7 +552,8 @@ def test_derivatives_against_central_differences(layer, module, dtype):
 
 def test_functions_do_not_overflow():
     a = np.array([[-1e4, -800.0, 800.0, 1e4]])
-    for layer in (L.Sigmoid(), L.SiLU(), L.Softplus(), L.Softplus(beta=100.0), L.ELU(), L.Tanh(), L.GELU("tanh")):
+    smooth = (L.Sigmoid(), L.SiLU(), L.Softplus(), L.Softplus(beta=100.0), L.Tanh(), L.GELU("tanh"))
+    for layer in (*smooth, L.ELU(), L.SELU(), L.CELU(), L.CELU(alpha=0.25)):
         assert np.isfinite(layer.forward(a)).all()
         assert np.isfinite(layer.derivative(a)).all()
     assert L.Sigmoid().forward(a).tolist() == [[0, 0, 1, 1]]
@@ -563,8 +564,17 @@ def test_derivatives_at_kinks_are_those_from_the_left():
     a = np.array([[0.0, -0.5, 0.25]])
     assert L.ReLU().derivative(a).tolist() == [[0, 0, 1]]
     assert L.LeakyReLU(slope=0.5).derivative(a).tolist() == [[0.5, 0.5, 1]]
+    assert L.PReLU(0.5).derivative(a).tolist() == [[0.5, 0.5, 1]]
+    assert L.ELU(alpha=2.0).derivative(a[:, ::2]).tolist() == [[2, 1]]
     assert L.Clip(low=-0.5, high=0.25).derivative(a).tolist() == [[1, 0, 0]]
     assert L.Clip().derivative(a).tolist() == [[1, 1, 1]]
+
+
+def test_slopes_that_do_not_fit_are_named():
+    a = np.ones((1, 3, 2))
+    for function in (L.PReLU([1.0, 2.0]).forward, L.PReLU([1.0, 2.0]).derivative):
+        with pytest.raises(ShapeError, match=r"^PReLU: slope has shape \(2,\)"):
+            function(a)
 
 
 def test_rational_activations_are_exact(exact):

@@ -18,6 +18,7 @@ import lrp_ref as lrp
 from lrp_ref import ShapeError, fractions
 from lrp_ref import layers as L
 from lrp_ref.arrays import total
+from lrp_ref.layers.elementwise import SoftmaxSlope
 from lrp_ref.store import parse
 from lrp_ref.theory import gradient, gradient_x_input
 from lrp_ref.values import value
@@ -128,6 +129,18 @@ def test_softmax(dtype):
     assert layer.forward(np.array([[2e4, 0.0, -2e4]], dtype)[..., None]).ravel().tolist() == [1, 0, 0]
     assert layer.frozen(x).forward(x) is x
     assert L.Softmax(axis=2).forward(np.zeros((0, 3, 4), dtype)).shape == (0, 3, 4)
+
+
+def test_the_slope_of_softmax_is_diag_p_minus_p_times_p(exact):
+    p = exact([[F(1, 2), F(1, 3), F(1, 6)]])
+    for x in exact(np.eye(3, dtype=int)):
+        expected = [
+            q * (v - sum(map(math.prod, zip(entries(p), entries(x), strict=True))))
+            for q, v in zip(entries(p), entries(x), strict=True)
+        ]
+        assert entries(SoftmaxSlope(p, axis=1).linear(x[None], p)) == expected
+    layer, z = L.Softmax(axis=1), RNG(2).standard_normal((2, 3))
+    np.testing.assert_array_equal(layer.tangent(z).weight, layer.forward(z))
 
 
 def test_softmax_in_the_middle_is_a_wire_and_at_the_end_no_place_to_start(exact):
