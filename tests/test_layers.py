@@ -235,6 +235,18 @@ def test_axes_may_be_counted_from_the_end():
         L.Unsqueeze(4).forward(x)
 
 
+def test_a_constant_may_be_larger_than_what_it_is_taken_from(exact):
+    layer, a = L.Sub(constant=exact([1, 2, 4])), exact([[8], [16]])
+    assert entries(layer.forward(a)) == [7, 6, 4, 15, 14, 12]
+    (R,) = layer.split(exact([[[1, 2, 4]], [[8, 16, 32]]]), [a.shape])
+    assert entries(R) == [7, 56]
+
+
+def test_one_input_may_be_concatenated():
+    a = np.ones((2, 3))
+    assert L.Concat().forward(a).tolist() == a.tolist()
+
+
 def test_padding_is_kept_as_pairs():
     assert repr(L.Pad([[0, 1], [2, 0]])) == "Pad(padding=((0, 1), (2, 0)))"
 
@@ -550,6 +562,26 @@ def test_derivatives_against_central_differences(layer, module, dtype):
     assert abs(slope(layer, a) - expected).max() < 30 * eps ** (2 / 3)
 
 
+@pytest.mark.parametrize(
+    ("layer", "function"),
+    [
+        (L.GELU(), lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2),
+        (L.GELU("tanh"), lambda v: v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) / 2),
+        (L.Sigmoid(), lambda v: 1 / (1 + math.exp(-v))),
+        (L.SiLU(), lambda v: v / (1 + math.exp(-v))),
+        (L.Softplus(beta=2.0), lambda v: math.log(1 + math.exp(2 * v)) / 2),
+        (L.ELU(alpha=0.5), lambda v: v if v > 0 else (math.exp(v) - 1) / 2),
+        (L.SELU(), lambda v: 1.0507009873554805 * (v if v > 0 else 1.6732632423543772 * (math.exp(v) - 1))),
+        (L.CELU(alpha=0.5), lambda v: v if v > 0 else (math.exp(2 * v) - 1) / 2),
+        (L.Tanh(), math.tanh),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, L.Layer) else "",
+)
+def test_values_by_the_standard_library(layer, function):
+    a = np.linspace(-4, 4, 17)
+    np.testing.assert_allclose(layer.forward(a[None])[0], [function(v) for v in a.tolist()], rtol=1e-11, atol=1e-15)
+
+
 def test_functions_do_not_overflow():
     a = np.array([[-1e4, -800.0, 800.0, 1e4]])
     smooth = (L.Sigmoid(), L.SiLU(), L.Softplus(), L.Softplus(beta=100.0), L.Tanh(), L.GELU("tanh"))
@@ -568,6 +600,7 @@ def test_derivatives_at_kinks_are_those_from_the_left():
     assert L.ELU(alpha=2.0).derivative(a[:, ::2]).tolist() == [[2, 1]]
     assert L.Clip(low=-0.5, high=0.25).derivative(a).tolist() == [[1, 0, 0]]
     assert L.Clip().derivative(a).tolist() == [[1, 1, 1]]
+    assert L.Clip(low=0.25, high=0.25).forward(a).tolist() == [[0.25, 0.25, 0.25]]
 
 
 def test_slopes_that_do_not_fit_are_named():
@@ -941,6 +974,8 @@ MISFITS = [
     (L.Add(constant=np.ones((1, 1, 3))), [(2, 3)], "a constant of shape (1, 1, 3) has a batch axis, or more axes"),
     (L.Sub(), [(2, 3)], "Sub has 1 inputs and constant=None"),
     (L.Sub(constant=1.0), [(2, 3), (2, 3)], "Sub has 2 inputs and constant="),
+    (L.Sub(constant=np.ones((2, 3))), [(2, 3)], "a constant of shape (2, 3) has a batch axis"),
+    (L.Concat(), [(2, 3), (2,)], "inputs of shapes [(2, 3), (2,)] differ in more than axis 1"),
     (L.Sub(), [(2, 3), (2, 4)], "inputs of shapes [(2, 3), (2, 4)] do not broadcast"),
     (L.Concat(), [(2, 3, 1), (2, 3, 2)], "inputs of shapes [(2, 3, 1), (2, 3, 2)] differ in more than axis 1"),
     (L.Concat(), [(2, 3), (1, 3)], "inputs of shapes [(2, 3), (1, 3)] differ in more than axis 1"),
