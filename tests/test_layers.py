@@ -603,10 +603,15 @@ def test_derivatives_at_kinks_are_those_from_the_left():
     assert L.Clip(low=0.25, high=0.25).forward(a).tolist() == [[0.25, 0.25, 0.25]]
 
 
-def test_slopes_that_do_not_fit_are_named():
-    a = np.ones((1, 3, 2))
-    for function in (L.PReLU([1.0, 2.0]).forward, L.PReLU([1.0, 2.0]).derivative):
-        with pytest.raises(ShapeError, match=r"^PReLU: slope has shape \(2,\)"):
+def test_numbers_that_do_not_fit_the_channels_are_named_without_a_check_too():
+    two, a = [1.0, 2.0], np.ones((1, 3, 2))
+    for function, name in (
+        (L.PReLU(two).forward, "PReLU: slope"),
+        (L.PReLU(two).derivative, "PReLU: slope"),
+        (L.Scale(two).forward, "Scale: weight"),
+        (L.Scale(1.0, two).forward, "Scale: bias"),
+    ):
+        with pytest.raises(ShapeError, match=rf"^{name} has shape \(2,\)"):
             function(a)
 
 
