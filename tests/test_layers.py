@@ -242,6 +242,20 @@ def test_a_constant_may_be_larger_than_what_it_is_taken_from(exact):
     assert entries(R) == [7, 56]
 
 
+@pytest.mark.parametrize("kind", [L.Add, L.Sub])
+def test_inputs_are_joined_in_the_shape_of_the_sum(kind):
+    """So that what the transpose gives has the shape that the map acts on."""
+    layer, a = kind(constant=np.ones((1, 3))), np.ones((2, 1))
+    layer.check(a.shape)
+    joined, frozen = layer.join(a), layer.frozen(a)
+    assert joined.shape == (2, 1, 3)
+    assert frozen.adjoint(layer.forward(a), frozen.weight, joined.shape).shape == joined.shape
+
+
+def test_a_constant_has_an_axis():
+    assert L.Add(constant=2.0).constant.shape == L.Sub(constant=2.0).constant.shape == (1,)
+
+
 def test_one_input_may_be_concatenated():
     a = np.ones((2, 3))
     assert L.Concat().forward(a).tolist() == a.tolist()
