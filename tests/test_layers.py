@@ -252,6 +252,52 @@ def test_inputs_are_joined_in_the_shape_of_the_sum(kind):
     assert frozen.adjoint(layer.forward(a), frozen.weight, joined.shape).shape == joined.shape
 
 
+TAPS = {"groups": 2, "bias": [[1], [2]], "tap_bias": [[10, 20], [30, 40]]}
+
+
+def test_a_tap_adds_its_bias_where_it_reads_a_cell_of_the_input(exact):
+    """At the border the tap on the padding adds none; two groups, and a bias beside it."""
+    options = {name: value if name == "groups" else exact(value) for name, value in TAPS.items()}
+    layer, a = L.Conv(exact([[[1, 1]], [[1, -1]]]), padding=1, **options), exact([[[1, 2], [4, 8]]])
+    layer.check(a.shape)
+    assert entries(layer.forward(a)) == [1 + 1 + 20, 3 + 1 + 30, 2 + 1 + 10, -4 + 2 + 40, -4 + 2 + 70, 8 + 2 + 30]
+    frozen = layer.frozen(a)
+    assert frozen.tap_bias is None
+    assert entries(frozen.bias) == [21, 31, 11, 42, 72, 32]
+    plain = L.Conv(exact([[[1, 1]]]), tap_bias=exact([[10, 20]]))
+    assert entries(plain.frozen(a[:, :1]).bias) == [30]
+
+
+def test_a_transposed_tap_adds_its_bias_wherever_it_spreads_a_cell(exact):
+    options = {name: value if name == "groups" else exact(value) for name, value in TAPS.items()}
+    layer, a = L.ConvTranspose(exact([[[1, 1]], [[1, -1]]]), **options), exact([[[1, 2], [4, 8]]])
+    layer.check(a.shape)
+    assert entries(layer.forward(a)) == [1 + 1 + 10, 3 + 1 + 30, 2 + 1 + 20, 4 + 2 + 30, 4 + 2 + 70, -8 + 2 + 40]
+    assert layer.frozen(a).tap_bias is None
+    assert entries(layer.frozen(a).bias) == [11, 31, 21, 32, 72, 42]
+
+
+def test_tap_biases_may_be_given_as_lists():
+    layer = L.Conv(ONE, tap_bias=[[2.0]])
+    assert layer.tap_bias.tolist() == [[2]]
+    assert layer.forward(np.ones((1, 1, 2))).tolist() == [[[3, 3]]]
+
+
+def test_a_bias_may_be_a_map_over_the_positions():
+    layer, a = L.Conv(ONE, [[1.0, 2.0, 3.0]]), np.ones((1, 1, 3))
+    layer.check(a.shape)
+    assert layer.forward(a).tolist() == [[[2, 3, 4]]]
+    with pytest.raises(ShapeError, match=r"^a bias map of shape \(1, 3\) does not fit an output of size \(2,\)"):
+        layer.check((1, 1, 2))
+
+
+def test_output_padding_is_kept_as_one_number_an_axis():
+    layer = L.ConvTranspose(ONE, output_padding=1)
+    assert layer.output_padding == (1,)
+    with pytest.raises(ShapeError, match=r"^ConvTranspose: output_padding=\(1,\): need an int, or one"):
+        layer.forward(np.ones((1, 1, 2, 2)))
+
+
 def test_a_constant_has_an_axis():
     assert L.Add(constant=2.0).constant.shape == L.Sub(constant=2.0).constant.shape == (1,)
 
