@@ -252,6 +252,13 @@ def test_inputs_are_joined_in_the_shape_of_the_sum(kind):
     assert frozen.adjoint(layer.forward(a), frozen.weight, joined.shape).shape == joined.shape
 
 
+def test_a_window_with_gaps_that_hangs_over_is_not_the_whole_input():
+    """As many taps as cells, but every second cell is read, and the last tap reads none."""
+    layer, a = L.MaxPool(3, dilation=2, ceil=True), np.array([[[1.0, 5.0, 2.0]]])
+    layer.check(a.shape)
+    assert layer.forward(a).tolist() == [[[2]]]
+
+
 TAPS = {"groups": 2, "bias": [[1], [2]], "tap_bias": [[10, 20], [30, 40]]}
 
 
