@@ -40,6 +40,8 @@ class Reshape(Wires):
         """As many elements."""
         known, size = math.prod(n for n in self.shape if n != -1), math.prod(shapes[0][1:])
         free = list(self.shape).count(-1)
+        if any(n < -1 for n in self.shape):
+            raise ShapeError(f"Reshape: shape {tuple(self.shape)}, need sizes >= 0, one of which may be -1")
         if free > 1 or (free == 0 and known != size) or (free == 1 and (known == 0 or size % known)):
             raise ShapeError(f"Reshape: a sample of shape {shapes[0][1:]} cannot take the shape {tuple(self.shape)}")
 
@@ -241,6 +243,8 @@ def _to_depth(x: Array, block: int, mode: str) -> Array:
 
 def _check_block(layer: DepthToSpace | SpaceToDepth) -> None:
     name = type(layer).__name__
+    if isinstance(layer.block, Sequence):
+        raise ShapeError(f"{name}: block={layer.block!r}, need one int for all spatial axes")
     axes_tuple(layer.block, 1, f"{name}: block", 1)
     if layer.mode not in ("DCR", "CRD"):
         raise ShapeError(f'{name}: mode={layer.mode!r}, need "DCR" or "CRD"')
