@@ -244,7 +244,7 @@ def _to_depth(x: Array, block: int, mode: str) -> Array:
 def _check_block(layer: DepthToSpace | SpaceToDepth) -> None:
     name = type(layer).__name__
     if isinstance(layer.block, Sequence):
-        raise ShapeError(f"{name}: block={layer.block!r}, need one int for all spatial axes")
+        raise ShapeError(f"{name}: block={layer.block!r}: need an int, the same along each spatial axis")
     axes_tuple(layer.block, 1, f"{name}: block", 1)
     if layer.mode not in ("DCR", "CRD"):
         raise ShapeError(f'{name}: mode={layer.mode!r}, need "DCR" or "CRD"')
