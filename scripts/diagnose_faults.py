@@ -1,14 +1,17 @@
 """Diagnose the seeded faults of tests/faults.py, and report how many causes are named right, and in what time.
 
-    python scripts/diagnose_faults.py [--processes N] [--seeds N] > benchmarks/diagnosis.md
+    python scripts/diagnose_faults.py [--processes N] [--seeds N] [--kept FILE] > benchmarks/diagnosis.md
 
 Each fault is diagnosed twice: from the relevance at every node, and from that of the input alone. Seconds are those of
-the processor, so that other work on the machine does not count.
+the processor, so that other work on the machine does not count. With --kept what is done is written to a file, line by
+line, and not done again; interrupted, the report is that of what was done.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import multiprocessing
 import os
 import platform
@@ -34,6 +37,7 @@ from lrp_ref.oracle import diagnose  # noqa: E402
 GIVEN = ("every node", "the input")
 ROWS = {
     "variants, seen while tuning": ("seen", faults.SEEN),
+    "variants, measured before": ("measured", faults.LOOKED_AT),
     "variants, unseen": ("unseen", faults.UNSEEN),
     "faults of no catalogue": ("stranger", faults.STRANGERS),
     "agreement, float64": ("float64", range(150)),
@@ -86,16 +90,27 @@ def outcome(job: tuple[str, str, int]) -> Outcome:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--kept", type=Path, default=None, help="a file of what is done")
     parser.add_argument("--seeds", type=int, default=None, help="of each kind only so many")
     asked = parser.parse_args()
-    jobs = [
-        (kind, given, seed) for given in GIVEN for kind, seeds in ROWS.values() for seed in list(seeds)[: asked.seeds]
-    ]
     found = []
+    if asked.kept and asked.kept.exists():
+        found = [Outcome(**json.loads(line)) for line in asked.kept.read_text(encoding="utf-8").splitlines()]
+    done = {(o.kind, o.given, o.seed) for o in found}
+    jobs = [
+        (kind, given, seed) for kind, seeds in ROWS.values() for given in GIVEN for seed in list(seeds)[: asked.seeds]
+    ]
+    jobs = sorted((job for job in jobs if job not in done), key=lambda job: job[2] % 100)  # some of each first
     with multiprocessing.Pool(asked.processes) as pool:
-        for done in pool.imap_unordered(outcome, jobs):
-            found.append(done)
-            print(f"\r{len(found)} of {len(jobs)}", end="", file=sys.stderr)
+        try:
+            for new in pool.imap_unordered(outcome, jobs):
+                found.append(new)
+                if asked.kept:
+                    with asked.kept.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(dataclasses.asdict(new)) + "\n")
+                print(f"\r{len(found)} of {len(jobs) + len(done)}", end="", file=sys.stderr)
+        except KeyboardInterrupt:
+            print(f"\ninterrupted: {len(found)} are done", file=sys.stderr)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
     print("# How faults are diagnosed\n")
     print(f"{date.today()}, commit {commit.strip()}, {platform.machine()}, {os.cpu_count()} cores, ", end="")
@@ -108,6 +123,8 @@ def main() -> None:
         for given in GIVEN:
             some = [o for o in found if (o.kind, o.given) == (kind, given)]
             count = Counter(o.right for o in some)
+            if not some:
+                continue
             seconds = [o.seconds for o in some]
             numbers = [len(some), *(count[right] for right in ("first", "equal", "wrong", "no name"))]
             numbers.append(sum(o.redrawn for o in some))

@@ -22,7 +22,8 @@ from lrp_ref.composites import Composite, first, kind
 from lrp_ref.ledger import Absorbed
 from lrp_ref.oracle.variants import CATALOGUE, Setting, Statistics, Variant, of_statistics
 
-SEEN, UNSEEN, STRANGERS = range(300), range(300, 400), range(100)
+SEEN, LOOKED_AT, UNSEEN, STRANGERS = range(300), range(300, 400), range(400, 500), range(100)
+"""LOOKED_AT were unseen until they were measured once, and then helped to mend what they had found."""
 STATISTICS = ("batch norm folded without epsilon", "batch norm by iNNvestigate's own formula")
 NAMES = sorted([*(variant.name for variant in CATALOGUE), *STATISTICS])  # whatever order the catalogue has
 Rng = np.random.Generator
@@ -311,9 +312,9 @@ def rolled(rng: Rng, R: Any) -> Any:
 
 
 def one_sign_wrong(rng: Rng, R: Any) -> Any:
-    """The first half with the other sign."""
+    """The first channel with the other sign; half of them may be a branch, whose sign is in the catalogue."""
     changed = R.copy()
-    changed[:, : R.shape[1] // 2] *= -1
+    changed[:, 0] *= -1
     return changed
 
 
@@ -345,7 +346,7 @@ def first_half_alone(rng: Rng, R: Any) -> Any:
 ON_RELEVANCE = {
     "a message dropped": message_dropped,
     "one cell off": rolled,
-    "half the signs wrong": one_sign_wrong,
+    "one channel's sign wrong": one_sign_wrong,
     "noise of 1e-3": noisy(1e-3),
     "noise of 1e-6": noisy(1e-6),
     "noise of 1e-9": noisy(1e-9),

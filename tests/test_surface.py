@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import lrp_ref
-from lrp_ref import layers, presets, rules, theory
+from lrp_ref import layers, oracle, presets, rules, theory
 
 ROOT = Path(lrp_ref.__file__).parent
 MODULES = {path: ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
@@ -22,7 +22,7 @@ MODULES = {path: ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py
 # --- names ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", [lrp_ref, layers, theory], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [lrp_ref, layers, oracle, theory], ids=lambda m: m.__name__)
 def test_the_surface_is_what_is_listed(module):
     visible = {
         name
@@ -33,7 +33,7 @@ def test_the_surface_is_what_is_listed(module):
 
 
 def test_everything_public_is_documented():
-    for module in (lrp_ref, layers, presets, rules, theory):
+    for module in (lrp_ref, layers, oracle, presets, rules, theory):
         for name, value in vars(module).items():
             if not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)):
                 assert inspect.getdoc(value), name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -30,6 +31,9 @@ REDUCED = 16
 """A hypothesis must lessen the deviation by this factor, however uncertain its own numbers are."""
 LARGEST = 2**22
 """Pairs are searched where the maps from each tensor to the input have no more entries than this."""
+
+MANY = 2**28
+"""Where more numbers than this are to be computed for single nodes, the same at all nodes is tried before."""
 
 Move = tuple[Variant, tuple[str, ...]]
 """A variant and the nodes where it is; no nodes for one of the start or of the whole setting."""
@@ -454,6 +458,7 @@ class _Search:
         self.order = {variant.name: i for i, variant in enumerate(variants)}
         self.left: list[str] = []
         self.groups: dict[Move, list[Move]] = {}
+        self.wide: list[Move] = []
         self.bases: dict[tuple[Move, ...], tuple[Setting, Setting] | None] = {}
         self.alone = len(self.known) == 1
         self.capped = False
@@ -551,11 +556,12 @@ class _Search:
 
     def screen(self, state: _State, tensor: str) -> float:
         """What may remain at the tensor for a hypothesis to be looked at closely."""
-        return min(state.deviation[tensor] / REDUCED, self.alike(state, tensor))
+        return min(state.deviation[tensor] / REDUCED, 4 * self.alike(state, tensor))
 
     def alike(self, state: _State, tensor: str) -> float:
         """How close numbers at the tensor must be to be taken for the same at first."""
-        return max(2.0**10 * state.bound[tensor], 2.0**-30 * state.scale[tensor])
+        scale = max(state.scale[tensor], float(abs(self.known[tensor]).max(initial=0.0)))
+        return max(2.0**10 * state.bound[tensor], 2.0**-30 * scale)
 
     def fits(self, moves: tuple[Move, ...], state: _State, tensor: str) -> _State | None:
         """The state under more moves, if they settle the tensor and disturb no other."""
@@ -574,21 +580,30 @@ class _Search:
         """The moves that settle the first tensor that is off, the best first."""
         own = state.own.setting
         nodes = self.suspects(tensor, own)
-        effects = list(self.single_effects(state.own, tensor, nodes, list(self.singles(own, nodes))))
-        starts = list(self.of_start(tensor, own, nodes))
-        for move in (*starts, *self.repeated(own, nodes)):
+        singles, starts = list(self.singles(own, nodes)), list(self.of_start(tensor, own, nodes))
+        effects = []
+        repeated = dict.fromkeys([*self.repeated(own, nodes), *(self.wide if base else ())])
+        for move in (*starts, *repeated):
             if (R := self.effect((*base, move), state, tensor)) is not None:
                 effects.append((move, R))
+        if len(singles) * sum(own.activations[name].size for name in nodes) > MANY:
+            found = self.checked(base, state, tensor, [((move,), R) for move, R in effects])
+            if found:
+                self.left.append(
+                    f"single nodes, of the {len(nodes)} above {tensor!r}: one cause at all of them was found"
+                )
+                return found
+        effects = [*self.single_effects(state.own, tensor, nodes, singles), *effects]
         groups = self.grouped(effects, state, tensor)
         found = self.checked(base, state, tensor, [((move,), R) for move, R in effects])
         if not base:
-            self.groups = groups
+            self.groups, self.wide = groups, [move for group in groups.values() for move in group if len(move[1]) > 1]
         if not found and starts:
             both: list[tuple[Move, ...]] = list(itertools.permutations(starts, 2))
             tried = ((pair, self.effect(base + pair, state, tensor)) for pair in both)
             found = self.checked(base, state, tensor, tried)
         if not found and len(nodes) == 1:
-            pairs = self.twice(own, nodes[0], groups)
+            pairs = self.twice(own, nodes[0], {move: [move] for group in groups.values() for move in group})
             tried = ((pair, self.effect(base + pair, state, tensor)) for pair in pairs)
             found = self.checked(base, state, tensor, tried, groups)
         elif not found and not self.alone:
@@ -894,7 +909,9 @@ class _Search:
             return Diagnosis("agree", None, None, (), state.relative(worst), _relative(state, worst), ())
         tensor = state.off[0]
         suspects = self.suspects(tensor, state.own.setting)
-        found = self.hypotheses() if math.isfinite(state.deviation[tensor]) else []
+        with warnings.catch_warnings(action="ignore"):  # what our own walk warned of is not said of each hypothesis
+            found = self.hypotheses() if math.isfinite(state.deviation[tensor]) else []
+            told = self.apart(found)
         nodes = [name for hypothesis in found[:1] for cause in hypothesis.causes for name in cause.nodes]
         order = [node.name for node in reversed(state.own.setting.prepared.nodes)]
         node = min(nodes, key=order.index, default=suspects[0] if len(suspects) == 1 and not found else None)
@@ -906,7 +923,7 @@ class _Search:
             state.relative(tensor),
             _relative(state, tensor),
             tuple(found),
-            self.apart(found),
+            told,
             tuple(self.left),
         )
 
@@ -927,7 +944,7 @@ class _Search:
             base = dataclasses.replace(self.setting, x=x)
             with np.errstate(all="ignore"):
                 try:
-                    settings = [_applied(base, self.moves(hypothesis)) for hypothesis in (first, other)]
+                    settings = [self.elsewhere(base, hypothesis) for hypothesis in (first, other)]
                     if any(setting is None for setting in settings):
                         continue
                     walks = [_walk(_arithmetics(s)[0], {}) for s in settings if s is not None]
@@ -940,6 +957,15 @@ class _Search:
                 if 0 < scale < math.inf and 2.0**-16 * scale < difference < math.inf:
                     return Apart(first, other, x, difference / scale)
         return None
+
+    def elsewhere(self, setting: Setting, hypothesis: Hypothesis) -> Setting | None:
+        """The setting of another input under a hypothesis; a start that is no other there is the target's own."""
+        for move in self.moves(hypothesis):
+            changed = _applied(setting, [move])
+            if changed is None and move[0].scope != "start":
+                return None
+            setting = changed or setting
+        return setting
 
     def moves(self, hypothesis: Hypothesis) -> list[Move]:
         """The moves of its causes, those of the whole setting first."""

@@ -248,6 +248,11 @@ def _changed(step: Step, **parameters: Any) -> Step | None:
     return _with(step, dataclasses.replace(step.rule, **parameters))
 
 
+def _stabilized(rule: Rule, like_that: Rule) -> Rule:
+    """The rule with the stabilizer of another."""
+    return dataclasses.replace(rule, epsilon=like_that.epsilon, stabilizer=like_that.stabilizer)
+
+
 # --- rules that only variants need
 
 
@@ -667,7 +672,7 @@ def _add(rule: Rule) -> Callable[[Step], Step | None]:
     def change(step: Step) -> Step | None:
         if not isinstance(step.layer, (Add, Sub)):
             return None
-        new = dataclasses.replace(rule, epsilon=step.rule.epsilon) if isinstance(rule, (Magnitude, ZPlus)) else rule
+        new = _stabilized(rule, step.rule) if isinstance(rule, (Magnitude, ZPlus)) else rule
         return None if step.rule == new else _with(step, new)
 
     return change
@@ -718,7 +723,7 @@ class Statistics:
 
 def _batch_norm(rule: Rule) -> Callable[[Step], Step | None]:
     def change(step: Step) -> Step | None:
-        new = dataclasses.replace(rule, epsilon=step.rule.epsilon) if isinstance(rule, Magnitude) else rule
+        new = _stabilized(rule, step.rule) if isinstance(rule, Magnitude) else rule
         if not isinstance(step.layer, BatchNorm) or step.rule == new:
             return None
         if isinstance(rule, Epsilon) and isinstance(step.rule, (Zero, Epsilon, Norm)):
@@ -1006,7 +1011,7 @@ def _first_as_others(dense_only: bool) -> Callable[[Setting], Setting | None]:
 def _first_by(rule: Rule) -> Callable[[Setting], Setting | None]:
     def change(setting: Setting) -> Setting | None:
         steps = {
-            name: _with(setting.at(name), dataclasses.replace(rule, epsilon=setting.at(name).rule.epsilon))
+            name: _with(setting.at(name), _stabilized(rule, setting.at(name).rule))
             for name in _first_layers(setting)[0]
             if type(setting.at(name).rule) is not type(rule)
         }
