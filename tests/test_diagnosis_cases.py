@@ -3,9 +3,9 @@
 A case is explained by us as another framework would have it; the diagnosis must say what the peer does instead. Where
 the translation of tests/case_rules.py knows the peer's own formula, the rules here are those without that knowledge.
 
-Of the 18, no file shows number 5 (the references have no biases) and 8 (no case has ties): tests/test_diagnosis.py takes
-the numbers that were reported of them. Numbers 14 and 18 need layer norm, products of matrices and an LSTM, which are
-not here yet.
+Of the 18, no file shows number 5 (the references have no biases) and 8 (no case has ties): tests/test_diagnosis.py
+takes the numbers that were reported of them. Numbers 14 and 18 need layer norm, products of matrices and an LSTM, which
+are not here yet.
 """
 
 import dataclasses
