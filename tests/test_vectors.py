@@ -485,7 +485,7 @@ def test_the_check_in_balls_sees_a_wrong_number_and_a_wrong_rule():
 
     def relevance(test):
         entry = next(e for e in test["relevance"]["input"]["values"] if not isinstance(e, str))
-        entry["mid"] = str(Fraction(entry["mid"]) + 2 * Fraction(entry["radius"]))
+        entry["mid"] = str(Fraction(entry["mid"]) + 4 * Fraction(entry["radius"]))
 
     def rules(test):
         test["rules"]["0.dense"]["epsilon"] = 0.2500001

@@ -40,9 +40,8 @@ class Reshape(Wires):
         """As many elements."""
         known, size = math.prod(n for n in self.shape if n != -1), math.prod(shapes[0][1:])
         free = list(self.shape).count(-1)
-        if any(n < -1 for n in self.shape):
-            raise ShapeError(f"Reshape: shape {tuple(self.shape)}, need sizes >= 0, one of which may be -1")
-        if free > 1 or (free == 0 and known != size) or (free == 1 and (known == 0 or size % known)):
+        impossible = free > 1 or any(n < -1 for n in self.shape)
+        if impossible or (free == 0 and known != size) or (free == 1 and (known == 0 or size % known)):
             raise ShapeError(f"Reshape: a sample of shape {shapes[0][1:]} cannot take the shape {tuple(self.shape)}")
 
     def route(self, x: Array) -> Array:
