@@ -493,7 +493,7 @@ def test_torch_transposed_convolution(drawn, bias, extra):
         K, b if bias else None, stride=stride, padding=padding, dilation=dilation, groups=groups, output_padding=extra
     )
     x = rng.standard_normal((2, inputs * groups, *size))
-    assume(min(layer._size(size)) > 0)
+    assume(min(layer.size(size)) > 0)
     function = getattr(torch.nn.functional, f"conv_transpose{n}d")
     theirs = function(
         *tensors(torch, x, K, b if bias else None), stride=stride, padding=padding, dilation=dilation, groups=groups,
