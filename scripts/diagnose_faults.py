@@ -45,6 +45,16 @@ ROWS = {
 }
 
 
+HISTORY = """\
+Seeds 300 to 399 were unseen until they were measured once, at commit fc36f62: of 100 each, 89 first, 10 equal, 0 wrong
+and 1 without a name from every node; 87, 11, 1 and 1 from the input. What they showed was mended after that, so that
+400 to 499 are the unseen ones now. At that commit one kind of fault of no catalogue, the signs of half the channels,
+was a variant by chance where half the channels are a branch; since then it is the sign of one channel. Seed 16 of it
+still is one: the branch's only other channel has no relevance there, so that "factor -1" at the branch is what was
+done, in numbers. Named first alone stays below 95 %: a stabilizer that is absent, clipped, at exact zeros only, or of
+1e-16 is the same in float64 wherever no denominator is small, as are two forms of an even average pool."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     kind: str
@@ -93,6 +103,7 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, default=None, help="a file of what is done")
     parser.add_argument("--seeds", type=int, default=None, help="of each kind only so many")
     asked = parser.parse_args()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
     found = []
     if asked.kept and asked.kept.exists():
         found = [Outcome(**json.loads(line)) for line in asked.kept.read_text(encoding="utf-8").splitlines()]
@@ -111,11 +122,10 @@ def main() -> None:
                 print(f"\r{len(found)} of {len(jobs) + len(done)}", end="", file=sys.stderr)
         except KeyboardInterrupt:
             print(f"\ninterrupted: {len(found)} are done", file=sys.stderr)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
     print("# How faults are diagnosed\n")
     print(f"{date.today()}, commit {commit.strip()}, {platform.machine()}, {os.cpu_count()} cores, ", end="")
     print(f"python {platform.python_version()}, numpy {np.__version__}, python-flint {version('python-flint')}.")
-    print(f"By `python {' '.join(['scripts/diagnose_faults.py', *sys.argv[1:]])}`; the faults are those of ", end="")
+    print(f"By `python scripts/diagnose_faults.py --processes {asked.processes}`; the faults are those of ", end="")
     print("tests/faults.py: networks of 6 to 14 nodes, a third of the faults of the catalogue two at once.\n")
     print("| what | given the relevance at | faults | named first | equal | wrong | no name | drawn again | ", end="")
     print("mean s | longest s |\n|---|---|---|---|---|---|---|---|---|---|")
@@ -136,6 +146,7 @@ def main() -> None:
         "\ndiagnosis says that it is ambiguous (an absent stabilizer, one of 1e-16 and one at exact zeros only, say)."
         "\nDrawn again: faults without visible effect on the input's relevance. Seconds of one processor."
     )
+    print(f"\n{HISTORY}")
     for right, words in (("wrong", "Wrong"), ("no name", "No name")):
         texts = sorted(o.text for o in found if o.right == right)
         if texts:
