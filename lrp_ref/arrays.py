@@ -148,6 +148,11 @@ def number(value: Any, a: Array) -> Any:
     return a.dtype.type(value)
 
 
+def root(value: float, a: Array) -> Any:
+    """sqrt(value) in the arithmetic of `a`: enclosed for balls, else the number that its float64 is."""
+    return number(value, a).sqrt() if is_enclosed(a) else number(math.sqrt(value), a)
+
+
 def zeros(shape: Sequence[int], a: Array) -> Array:
     """Zeros of `shape` in the arithmetic of `a`."""
     return namespace(a).full(tuple(shape), number(0, a), dtype=a.dtype)
@@ -226,10 +231,14 @@ def floats(a: Array) -> Array:
     """`a` on the host as float64 (longdouble stays): rationals correctly rounded, of each ball the midpoint."""
     a = to_host(a)
     if is_enclosed(a):
-        return np.array([ball.midpoint for ball in a.flat]).reshape(a.shape)
+        return _midpoints(a)
     if is_exact(a):
         return _floats(a, np.dtype(np.float64))
     return a.astype(np.result_type(a.dtype, np.float64))
+
+
+def _midpoints(a: Array) -> Array:
+    return np.array([ball.midpoint for ball in a.flat]).reshape(a.shape)
 
 
 def _floats(a: Array, dtype: Any) -> Array:
@@ -344,11 +353,15 @@ def per_channel(value: Array, a: Array, what: str) -> Array:
     )
 
 
+def _of_balls(name: str, x: Array) -> Array:
+    enclosed: Array = np.frompyfunc(operator.methodcaller(name), 1, 1)(x)
+    return enclosed
+
+
 def _function(name: str, compute: Callable[[Any, Array], Array]) -> Callable[[Array], Array]:
     def function(x: Array) -> Array:
         if is_enclosed(x):
-            enclosed: Array = np.frompyfunc(operator.methodcaller(name), 1, 1)(x)
-            return enclosed
+            return _of_balls(name, x)
         if is_exact(x):
             raise NotExact(
                 f"{name} has no rational values: in exact arithmetic give the layer its float outputs, "

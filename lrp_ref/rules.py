@@ -32,6 +32,7 @@ from .arrays import (
     per_channel,
     positive,
     unit_roundoff,
+    zeros,
 )
 from .errors import UnsuitableRule
 from .ledger import Absorbed
@@ -427,8 +428,9 @@ class Product(Rule):
         if not layer.product:
             raise UnsuitableRule(f"{self!r} on {layer!r}: it is no product of its inputs; take another rule")
         first = number(self.portions[0], R) * R
+        rest = zeros(R.shape, R) if self.portions[0] == 1 else R - first
         R_in = []
-        for i, (a, dealt) in enumerate(zip(inputs, (first, R - first), strict=True)):
+        for i, (a, dealt) in enumerate(zip(inputs, (first, rest), strict=True)):
             factor = layer.frozen(*inputs, wrt=i)
             R_in.append(factor.adjoint(dealt, ones(factor.parameters(a)[0].shape, a), a.shape))
         return tuple(R_in), Absorbed.undealt(R, [number(1, R)])

@@ -16,6 +16,12 @@ RNG = np.random.default_rng(7)
 K, k = RNG.integers(-4, 5, (3, 2, 3, 3)) / 4, RNG.integers(1, 5, 3) / 4
 CONV = Conv(weight=K, bias=k, padding=1)
 A, R = RNG.integers(-4, 5, (2, 2, 4, 4)) / 4, RNG.integers(-4, 5, (2, 3, 4, 4)) / 4
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers_whichever_tests_run():
+    RNG.bit_generator.state = START
 
 
 def steps(divided=None, weight_back=lambda w: w, terms_back=lambda pairs: pairs):

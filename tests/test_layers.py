@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lrp_ref import NotExact, ShapeError, fractions
 from lrp_ref import layers as L
 from lrp_ref.arrays import like
+from lrp_ref.layers.base import sum_to
 
 every = pytest.mark.parametrize("case", GRID, ids=lambda case: case.id)
 FLOATS = [np.float32, np.float64, np.longdouble]
@@ -208,6 +209,116 @@ def test_like_returns_the_layer_itself_where_nothing_changes(case, exact):
 
 
 @every
+def test_moved_puts_the_arrays_elsewhere_and_keeps_the_rest(case):
+    assert case.layer.moved(lambda array: array) is case.layer
+    copy = case.layer.moved(np.copy)
+    for (name, there), (_, here) in zip(copy._arrays(), case.layer._arrays(), strict=True):
+        assert there is not here, name
+        np.testing.assert_array_equal(there, here, err_msg=name)
+    assert repr(copy) == repr(case.layer)
+
+
+def test_summing_back_needs_an_axis_for_each_axis():
+    R = np.ones((2, 3))
+    assert sum_to(R, (2, 1)).tolist() == [[3], [3]]
+    with pytest.raises(ValueError, match="shorter"):
+        sum_to(R, (2,))
+
+
+def test_axes_may_be_counted_from_the_end():
+    x = np.arange(6).reshape(1, 2, 3)
+    assert L.Unsqueeze(-1).forward(x).shape == (1, 2, 3, 1)
+    assert L.Unsqueeze(-2).forward(x).shape == (1, 2, 1, 3)
+    assert L.Squeeze(-2).forward(x[:, :1]).tolist() == [[0, 1, 2]]
+    assert L.Slice(-2, 1).forward(x).tolist() == [[[3, 4, 5]]]
+    with pytest.raises(ShapeError, match=r"^Unsqueeze: axes \(4,\) do not fit an input of 4 axes"):
+        L.Unsqueeze(4).forward(x)
+
+
+def test_a_constant_may_be_larger_than_what_it_is_taken_from(exact):
+    layer, a = L.Sub(constant=exact([1, 2, 4])), exact([[8], [16]])
+    assert entries(layer.forward(a)) == [7, 6, 4, 15, 14, 12]
+    (R,) = layer.split(exact([[[1, 2, 4]], [[8, 16, 32]]]), [a.shape])
+    assert entries(R) == [7, 56]
+
+
+@pytest.mark.parametrize("kind", [L.Add, L.Sub])
+def test_inputs_are_joined_in_the_shape_of_the_sum(kind):
+    """So that what the transpose gives has the shape that the map acts on."""
+    layer, a = kind(constant=np.ones((1, 3))), np.ones((2, 1))
+    layer.check(a.shape)
+    joined, frozen = layer.join(a), layer.frozen(a)
+    assert joined.shape == (2, 1, 3)
+    assert frozen.adjoint(layer.forward(a), frozen.weight, joined.shape).shape == joined.shape
+
+
+def test_a_window_with_gaps_that_hangs_over_is_not_the_whole_input():
+    """As many taps as cells, but every second cell is read, and the last tap reads none."""
+    layer, a = L.MaxPool(3, dilation=2, ceil=True), np.array([[[1.0, 5.0, 2.0]]])
+    layer.check(a.shape)
+    assert layer.forward(a).tolist() == [[[2]]]
+
+
+TAPS = {"groups": 2, "bias": [[1], [2]], "tap_bias": [[10, 20], [30, 40]]}
+
+
+def test_a_tap_adds_its_bias_where_it_reads_a_cell_of_the_input(exact):
+    """At the border the tap on the padding adds none; two groups, and a bias beside it."""
+    options = {name: value if name == "groups" else exact(value) for name, value in TAPS.items()}
+    layer, a = L.Conv(exact([[[1, 1]], [[1, -1]]]), padding=1, **options), exact([[[1, 2], [4, 8]]])
+    layer.check(a.shape)
+    assert entries(layer.forward(a)) == [1 + 1 + 20, 3 + 1 + 30, 2 + 1 + 10, -4 + 2 + 40, -4 + 2 + 70, 8 + 2 + 30]
+    frozen = layer.frozen(a)
+    assert frozen.tap_bias is None
+    assert entries(frozen.bias) == [21, 31, 11, 42, 72, 32]
+    plain = L.Conv(exact([[[1, 1]]]), tap_bias=exact([[10, 20]]))
+    assert entries(plain.frozen(a[:, :1]).bias) == [30]
+
+
+def test_a_transposed_tap_adds_its_bias_wherever_it_spreads_a_cell(exact):
+    options = {name: value if name == "groups" else exact(value) for name, value in TAPS.items()}
+    layer, a = L.ConvTranspose(exact([[[1, 1]], [[1, -1]]]), **options), exact([[[1, 2], [4, 8]]])
+    layer.check(a.shape)
+    assert entries(layer.forward(a)) == [1 + 1 + 10, 3 + 1 + 30, 2 + 1 + 20, 4 + 2 + 30, 4 + 2 + 70, -8 + 2 + 40]
+    assert layer.frozen(a).tap_bias is None
+    assert entries(layer.frozen(a).bias) == [11, 31, 21, 32, 72, 42]
+
+
+def test_tap_biases_may_be_given_as_lists():
+    layer = L.Conv(ONE, tap_bias=[[2.0]])
+    assert layer.tap_bias.tolist() == [[2]]
+    assert layer.forward(np.ones((1, 1, 2))).tolist() == [[[3, 3]]]
+
+
+def test_a_bias_may_be_a_map_over_the_positions():
+    layer, a = L.Conv(ONE, [[1.0, 2.0, 3.0]]), np.ones((1, 1, 3))
+    layer.check(a.shape)
+    assert layer.forward(a).tolist() == [[[2, 3, 4]]]
+    with pytest.raises(ShapeError, match=r"^a bias map of shape \(1, 3\) does not fit an output of size \(2,\)"):
+        layer.check((1, 1, 2))
+
+
+def test_output_padding_is_kept_as_one_number_an_axis():
+    layer = L.ConvTranspose(ONE, output_padding=1)
+    assert layer.output_padding == (1,)
+    with pytest.raises(ShapeError, match=r"^ConvTranspose: output_padding=\(1,\): need an int, or one"):
+        layer.forward(np.ones((1, 1, 2, 2)))
+
+
+def test_a_constant_has_an_axis():
+    assert L.Add(constant=2.0).constant.shape == L.Sub(constant=2.0).constant.shape == (1,)
+
+
+def test_one_input_may_be_concatenated():
+    a = np.ones((2, 3))
+    assert L.Concat().forward(a).tolist() == a.tolist()
+
+
+def test_padding_is_kept_as_pairs():
+    assert repr(L.Pad([[0, 1], [2, 0]])) == "Pad(padding=((0, 1), (2, 0)))"
+
+
+@every
 def test_layers_are_frozen_and_compare_by_identity(case):
     twin = dataclasses.replace(case.layer)
     assert twin != case.layer
@@ -382,7 +493,7 @@ def test_torch_transposed_convolution(drawn, bias, extra):
         K, b if bias else None, stride=stride, padding=padding, dilation=dilation, groups=groups, output_padding=extra
     )
     x = rng.standard_normal((2, inputs * groups, *size))
-    assume(min(layer._size(size)) > 0)
+    assume(min(layer.size(size)) > 0)
     function = getattr(torch.nn.functional, f"conv_transpose{n}d")
     theirs = function(
         *tensors(torch, x, K, b if bias else None), stride=stride, padding=padding, dilation=dilation, groups=groups,
@@ -518,9 +629,30 @@ def test_derivatives_against_central_differences(layer, module, dtype):
     assert abs(slope(layer, a) - expected).max() < 30 * eps ** (2 / 3)
 
 
+@pytest.mark.parametrize(
+    ("layer", "function"),
+    [
+        (L.GELU(), lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2),
+        (L.GELU("tanh"), lambda v: v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) / 2),
+        (L.Sigmoid(), lambda v: 1 / (1 + math.exp(-v))),
+        (L.SiLU(), lambda v: v / (1 + math.exp(-v))),
+        (L.Softplus(beta=2.0), lambda v: math.log(1 + math.exp(2 * v)) / 2),
+        (L.ELU(alpha=0.5), lambda v: v if v > 0 else (math.exp(v) - 1) / 2),
+        (L.SELU(), lambda v: 1.0507009873554805 * (v if v > 0 else 1.6732632423543772 * (math.exp(v) - 1))),
+        (L.CELU(alpha=0.5), lambda v: v if v > 0 else (math.exp(2 * v) - 1) / 2),
+        (L.Tanh(), math.tanh),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, L.Layer) else "",
+)
+def test_values_by_the_standard_library(layer, function):
+    a = np.linspace(-4, 4, 17)
+    np.testing.assert_allclose(layer.forward(a[None])[0], [function(v) for v in a.tolist()], rtol=1e-11, atol=1e-15)
+
+
 def test_functions_do_not_overflow():
     a = np.array([[-1e4, -800.0, 800.0, 1e4]])
-    for layer in (L.Sigmoid(), L.SiLU(), L.Softplus(), L.Softplus(beta=100.0), L.ELU(), L.Tanh(), L.GELU("tanh")):
+    smooth = (L.Sigmoid(), L.SiLU(), L.Softplus(), L.Softplus(beta=100.0), L.Tanh(), L.GELU("tanh"))
+    for layer in (*smooth, L.ELU(), L.SELU(), L.CELU(), L.CELU(alpha=0.25)):
         assert np.isfinite(layer.forward(a)).all()
         assert np.isfinite(layer.derivative(a)).all()
     assert L.Sigmoid().forward(a).tolist() == [[0, 0, 1, 1]]
@@ -531,8 +663,23 @@ def test_derivatives_at_kinks_are_those_from_the_left():
     a = np.array([[0.0, -0.5, 0.25]])
     assert L.ReLU().derivative(a).tolist() == [[0, 0, 1]]
     assert L.LeakyReLU(slope=0.5).derivative(a).tolist() == [[0.5, 0.5, 1]]
+    assert L.PReLU(0.5).derivative(a).tolist() == [[0.5, 0.5, 1]]
+    assert L.ELU(alpha=2.0).derivative(a[:, ::2]).tolist() == [[2, 1]]
     assert L.Clip(low=-0.5, high=0.25).derivative(a).tolist() == [[1, 0, 0]]
     assert L.Clip().derivative(a).tolist() == [[1, 1, 1]]
+    assert L.Clip(low=0.25, high=0.25).forward(a).tolist() == [[0.25, 0.25, 0.25]]
+
+
+def test_numbers_that_do_not_fit_the_channels_are_named_without_a_check_too():
+    two, a = [1.0, 2.0], np.ones((1, 3, 2))
+    for function, name in (
+        (L.PReLU(two).forward, "PReLU: slope"),
+        (L.PReLU(two).derivative, "PReLU: slope"),
+        (L.Scale(two).forward, "Scale: weight"),
+        (L.Scale(1.0, two).forward, "Scale: bias"),
+    ):
+        with pytest.raises(ShapeError, match=rf"^{name} has shape \(2,\)"):
+            function(a)
 
 
 def test_rational_activations_are_exact(exact):
@@ -784,8 +931,15 @@ BATCH = {
 
 @pytest.mark.parametrize("name", BATCH)
 def test_no_layer_touches_the_batch_axis(name):
-    with pytest.raises(ShapeError, match=rf"(?i)^{name.partition('-')[0]}: axis 0 is the batch"):
+    with pytest.raises(ShapeError, match=rf"^{name.partition('-')[0].capitalize()}: axis 0 is the batch"):
         BATCH[name]()
+
+
+@pytest.mark.parametrize("kind", [L.Squeeze, L.Unsqueeze, L.Slice, L.Sum, L.Mean, L.Concat, L.Softmax])
+def test_an_axis_is_among_the_64_that_arrays_can_have(kind):
+    assert kind(63) is not None
+    with pytest.raises(ShapeError, match=rf"^{kind.__name__}: axes \(64,\) do not fit an input of 64 axes"):
+        kind(64)
 
 
 ONE = [[[1.0]]]
@@ -892,6 +1046,8 @@ MISFITS = [
     (L.Add(constant=np.ones((1, 1, 3))), [(2, 3)], "a constant of shape (1, 1, 3) has a batch axis, or more axes"),
     (L.Sub(), [(2, 3)], "Sub has 1 inputs and constant=None"),
     (L.Sub(constant=1.0), [(2, 3), (2, 3)], "Sub has 2 inputs and constant="),
+    (L.Sub(constant=np.ones((2, 3))), [(2, 3)], "a constant of shape (2, 3) has a batch axis"),
+    (L.Concat(), [(2, 3), (2,)], "inputs of shapes [(2, 3), (2,)] differ in more than axis 1"),
     (L.Sub(), [(2, 3), (2, 4)], "inputs of shapes [(2, 3), (2, 4)] do not broadcast"),
     (L.Concat(), [(2, 3, 1), (2, 3, 2)], "inputs of shapes [(2, 3, 1), (2, 3, 2)] differ in more than axis 1"),
     (L.Concat(), [(2, 3), (1, 3)], "inputs of shapes [(2, 3), (1, 3)] differ in more than axis 1"),
@@ -905,6 +1061,7 @@ MISFITS = [
     (L.Reshape((-1, -1)), [(1, 4)], "Reshape: a sample of shape (4,)"),
     (L.Reshape((-1, 0)), [(1, 0)], "Reshape: a sample of shape (0,)"),
     (L.Transpose((0, 2, 1)), [(1, 2)], "Transpose: axes (0, 2, 1) do not fit an input of shape (1, 2)"),
+    (L.Reshape((2, -2)), [(1, 2)], "Reshape: a sample of shape (2,) cannot take the shape (2, -2)"),
     (L.Squeeze(1), [(1, 2)], "Squeeze: axis 1 of an input of shape (1, 2) has not length 1"),
     (L.Unsqueeze(3), [(1, 2)], "Unsqueeze: axes (3,) do not fit"),
     (L.Slice(2), [(1, 2)], "Slice: axes (2,) do not fit"),

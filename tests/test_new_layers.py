@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 from fractions import Fraction as F
+from typing import Any
 
 import by_definition as by
 import numpy as np
@@ -16,8 +17,11 @@ from hypothesis import strategies as st
 import lrp_ref as lrp
 from lrp_ref import ShapeError, fractions
 from lrp_ref import layers as L
+from lrp_ref.arrays import total
+from lrp_ref.layers.elementwise import SoftmaxSlope
 from lrp_ref.store import parse
 from lrp_ref.theory import gradient, gradient_x_input
+from lrp_ref.values import value
 
 RNG = np.random.default_rng
 
@@ -125,6 +129,18 @@ def test_softmax(dtype):
     assert layer.forward(np.array([[2e4, 0.0, -2e4]], dtype)[..., None]).ravel().tolist() == [1, 0, 0]
     assert layer.frozen(x).forward(x) is x
     assert L.Softmax(axis=2).forward(np.zeros((0, 3, 4), dtype)).shape == (0, 3, 4)
+
+
+def test_the_slope_of_softmax_is_diag_p_minus_p_times_p(exact):
+    p = exact([[F(1, 2), F(1, 3), F(1, 6)]])
+    for x in exact(np.eye(3, dtype=int)):
+        expected = [
+            q * (v - sum(map(math.prod, zip(entries(p), entries(x), strict=True))))
+            for q, v in zip(entries(p), entries(x), strict=True)
+        ]
+        assert entries(SoftmaxSlope(p, axis=1).linear(x[None], p)) == expected
+    layer, z = L.Softmax(axis=1), RNG(2).standard_normal((2, 3))
+    np.testing.assert_array_equal(layer.tangent(z).weight, layer.forward(z))
 
 
 def test_softmax_in_the_middle_is_a_wire_and_at_the_end_no_place_to_start(exact):
@@ -322,6 +338,15 @@ def test_space_to_depth_is_the_inverse(shape, mode):
     assert np.array_equal(L.SpaceToDepth(2, mode=mode).forward(spread), x)
 
 
+def test_blocks_along_one_axis_and_blocks_of_one():
+    x = RNG(27).standard_normal((2, 3, 4))
+    L.SpaceToDepth(2).check(x.shape)
+    np.testing.assert_array_equal(L.SpaceToDepth(2).forward(x), np.concatenate([x[:, :, ::2], x[:, :, 1::2]], axis=1))
+    for kind in (L.SpaceToDepth, L.DepthToSpace):
+        kind(1).check(x.shape)
+        np.testing.assert_array_equal(kind(1).forward(x), x)
+
+
 @pytest.mark.torch
 def test_torch_pixel_shuffle():
     import torch
@@ -388,6 +413,53 @@ def test_product_keeps_the_dtype(dtype):
     np.testing.assert_allclose(R_in[1], (dtype(0.7) * R).sum(axis=(2, 3), keepdims=True), atol=1e-6)
     empty, _ = lrp.Product().back(L.Mul(), (u[:0], v[:0]), R[:0])
     assert [r.shape for r in empty] == [(0, 3, 2, 2), (0, 3, 1, 1)]
+
+
+@value
+class Along(L.Linear):
+    """The outer product z_jk = u_j v_k as a map of one of its factors, by the other: the weight."""
+
+    axis: int
+    weight: Any
+    bias: Any = None
+
+    def linear(self, x, w):
+        return np.expand_dims(x, self.axis) * np.expand_dims(w, 3 - self.axis)
+
+    def adjoint(self, s, w, shape):
+        return total(s * np.expand_dims(w, 3 - self.axis), (self.axis,))
+
+
+class Outer(L.Mul):
+    """A product of one's own, (batch, j) and (batch, k) to (batch, j, k): no factor broadcasts to the other."""
+
+    def forward(self, u, v):
+        return u[:, :, None] * v[:, None, :]
+
+    def frozen(self, *inputs, wrt=0):
+        return Along(2 - wrt, inputs[1 - wrt])
+
+
+def test_each_factor_gets_its_portion_along_its_own_map(exact):
+    u, v, R = exact([[1, 2]]), exact([[3, 4, 5]]), exact([[[1, 2, 4], [8, 16, 32]]])
+    for a, wrt in ((u, 0), (v, 1)):
+        check_adjoint(Outer().frozen(u, v, wrt=wrt), a, R)
+    (R_u, R_v), _ = lrp.Product(portions=(F(1, 4), F(3, 4))).back(Outer(), (u, v), R)
+    assert entries(R_u) == [F(7, 4), F(56, 4)]
+    assert entries(R_v) == [F(27, 4), F(54, 4), F(108, 4)]
+
+
+def test_the_first_factor_is_meant_where_none_is_named(exact):
+    u, v = exact([[1, 2]]), exact([[3, 4]])
+    for made in (L.Mul().frozen, L.Mul().tangent):
+        assert entries(made(u, v).weight) == [3, 4]
+        assert entries(made(u, v, wrt=1).weight) == [1, 2]
+
+
+def test_a_product_of_three_is_not_dealt_to_two():
+    a = np.ones((1, 2))
+    with pytest.raises(ValueError, match="shorter"):
+        lrp.Product().back(L.Mul(), (a, a, a), a)
 
 
 def test_product_prints_compares_and_hashes():
@@ -614,9 +686,14 @@ REFUSED = [
     (lambda: L.AdaptiveMaxPool(1, ties="last"), "AdaptiveMaxPool: ties='last'"),
     (lambda: L.AdaptiveMaxPool(1, frozen_as="max"), "AdaptiveMaxPool: frozen_as='max'"),
     (lambda: L.DepthToSpace(0), "DepthToSpace: block=0"),
+    (lambda: L.DepthToSpace((2,)), "DepthToSpace: block=(2,): need an int"),
+    (lambda: L.Reshape((-2, -2)).check((1, 4)), "Reshape: a sample of shape (4,) cannot take the shape (-2, -2)"),
     (lambda: L.DepthToSpace(2, mode="RDC"), "DepthToSpace: mode='RDC', need \"DCR\" or \"CRD\""),
     (lambda: L.DepthToSpace(2).check((1, 6, 2, 2)), "DepthToSpace: the channels of an input of shape (1, 6, 2, 2)"),
     (lambda: L.DepthToSpace(2).check((1, 4)), "DepthToSpace: the channels of an input of shape (1, 4)"),
+    (lambda: L.DepthToSpace((2, 2)), "DepthToSpace: block=(2, 2): need an int"),
+    (lambda: L.SpaceToDepth(2).check((1, 4)), "SpaceToDepth: an input of shape (1, 4) does not divide"),
+    (lambda: L.SpaceToDepth(2).check((1, 1, 3, 4)), "SpaceToDepth: an input of shape (1, 1, 3, 4) does not divide"),
     (lambda: L.SpaceToDepth(1.5), "SpaceToDepth: block=1.5"),
     (lambda: L.SpaceToDepth(2, mode=None), "SpaceToDepth: mode=None"),
     (lambda: L.SpaceToDepth(2).check((1, 1, 4, 3)), "SpaceToDepth: an input of shape (1, 1, 4, 3) does not divide"),

@@ -8,6 +8,7 @@ convolution; the standard library's rationals do a seventh of that. The full tie
 import dataclasses
 import itertools
 import math
+import re
 import zlib
 from fractions import Fraction
 from functools import lru_cache
@@ -489,6 +490,17 @@ def test_empty_parts_are_marked_though_the_stabilizer_takes_their_portion(exact,
     assert stabilizer == 12 * positive - 6
 
 
+def test_z_minus_deals_among_the_negative_contributions(exact):
+    """By the sign of the product, or ("weight") of the weight; where none is negative the part is empty."""
+    weight = lrp.ZMinus(split="weight")
+    assert dealt(exact, lrp.ZMinus(), (1, -2), (3, 1), bias=-1) == ([0, 4], 2, 0, 0, False, False)
+    assert dealt(exact, lrp.ZMinus(epsilon=1), (1, -2), (3, 1), bias=5) == ([0, 4], 0, 2, 0, False, False)
+    assert dealt(exact, lrp.ZMinus(), (1, -2), (3, -1)) == ([0, 0], 0, 0, 6, False, True)
+    assert dealt(exact, weight, (1, -2), (3, -1)) == ([0, 6], 0, 0, 0, False, False)
+    assert dealt(exact, weight, (-1, -1), (1, -1)) == ([0, 0], 0, 0, 6, True, False)
+    assert dealt(exact, lrp.ZMinus(bias="raw"), (-3, 1), (1, 1), bias=3) == ([0, 0], 0, 0, 6, True, False)
+
+
 def test_a_negative_part_that_the_unsigned_epsilon_cancels_is_a_pole_and_not_empty(exact):
     rule = lrp.AlphaBeta(epsilon=2, stabilizer=lrp.Unsigned())
     assert dealt(exact, rule, (4, -2), (1, 1)) == ([8, 0], 0, 4, -6, True, False)
@@ -586,6 +598,16 @@ def test_relative_over_chosen_axes(over):
     np.testing.assert_allclose(unsigned, np.broadcast_to(0.5 * rms + 2, z.shape), rtol=1e-15)
 
 
+@pytest.mark.parametrize(("over", "rms"), [("sample", ([5, 5], [35, 35])), ("batch", ([25, 25], [25, 25]))])
+def test_relative_to_a_sample_or_to_the_batch(exact, over, rms):
+    """The root of the mean square of all axes but the first, or of all: numbers whose roots are whole."""
+    z = exact([[1, -7], [7, -49]])
+    half = lrp.Relative(over=over, signed=False, plus=0.25)(z, 0.5)
+    assert lrp.fractions(half).tolist() == [[F(r, 2) + F(1, 4) for r in row] for row in rms]
+    signed = lrp.Relative(over=over)(z[:, :, None], 1)
+    assert lrp.fractions(signed)[:, :, 0].tolist() == [[r, -s] for r, s in rms]
+
+
 @pytest.mark.parametrize("form", STABILIZERS, ids=repr)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
 def test_stabilizers_keep_the_type_and_shape(form, dtype):
@@ -619,17 +641,19 @@ def test_per_channel_bounds_go_by_the_channel_also_where_the_last_axis_is_as_lon
 @pytest.mark.parametrize(
     ("low", "high", "word"),
     [
-        ([0, 0, 0], 2, r"ZBox: low has shape \(3,\)"),  # fits the last axis
-        (0, [2, 2, 2], r"ZBox: high has shape \(3,\)"),
-        ([0], 2, r"ZBox: low has shape \(1,\)"),
-        ([[0], [0]], 2, r"ZBox: low has shape \(2, 1\)"),
-        ([[0, 0, 0]], 2, r"ZBox: low has shape \(1, 3\)"),
-        ([[[0, 0, 0], [0, 0, 0]]], 2, r"ZBox: low has shape \(1, 2, 3\)"),
+        ([0, 0, 0], 2, "ZBox: low has shape (3,)"),  # fits the last axis
+        (0, [2, 2, 2], "ZBox: high has shape (3,)"),
+        ([0], 2, "ZBox: low has shape (1,)"),
+        ([[0], [0]], 2, "ZBox: low has shape (2, 1)"),
+        ([[0, 0, 0]], 2, "ZBox: low has shape (1, 3)"),
+        ([[[0, 0, 0], [0, 0, 0]]], 2, "ZBox: low has shape (1, 2, 3)"),
     ],
     ids=str,
 )
 def test_bounds_that_do_not_fit_are_refused(low, high, word):
-    with pytest.raises(lrp.ShapeError, match=word + r".* a scalar, one number a channel \(2,\), or \(2, 3\)"):
+    with pytest.raises(
+        lrp.ShapeError, match=re.escape(word) + r".* a scalar, one number a channel \(2,\), or \(2, 3\)"
+    ):
         box_dealt(lrp.ZBox(low=low, high=high))
 
 
@@ -660,6 +684,13 @@ def test_bounds_are_rounded_to_the_type_of_the_inputs_and_in_exact_arithmetic_ar
     assert float(third) > 1 / 3
     with pytest.warns(UserWarning, match="6 input values lie beyond high, the worst by 9.93e-09"):
         box_dealt(lrp.ZBox(low=0, high=1 / 3), lrp.exact(x))
+
+
+def test_bounds_in_arrays_are_kept_as_rationals_if_they_are_and_else_as_floats(exact):
+    thirds = exact([F(1, 3), F(2, 3)])
+    assert lrp.ZBox(low=thirds, high=1).low == tuple(thirds)
+    low = lrp.ZBox(low=np.ones(2, int), high=1).low
+    assert (low, [type(bound) for bound in low]) == ((1, 1), [float, float])
 
 
 @pytest.mark.filterwarnings("ignore:ZBox")
@@ -755,6 +786,7 @@ BAD = {
     "generalized gamma": (lambda: lrp.GeneralizedGamma(gamma=-1), r"GeneralizedGamma: gamma=-1, need a finite number"),
     "generalized gamma NaN": (lambda: lrp.GeneralizedGamma(gamma=math.nan), r"GeneralizedGamma: gamma=nan, need a fi"),
     "split of z+": (lambda: lrp.ZPlus(split="input"), r"ZPlus: split='input', need \"product\" or \"weight\""),
+    "split of z-": (lambda: lrp.ZMinus(split="input"), r"ZMinus: split='input', need \"product\" or \"weight\""),
     "split of alpha-beta": (
         lambda: lrp.AlphaBeta(split=None),
         r"AlphaBeta: split=None, need \"product\" or \"weight\"",
@@ -769,6 +801,8 @@ BAD = {
     "beta NaN": (lambda: lrp.AlphaBeta(alpha=2, beta=math.nan), r"AlphaBeta: beta=nan, need alpha - 1 = 1"),
     "box upside down": (lambda: lrp.ZBox(low=1, high=0), r"ZBox: low=1, need at most high=0"),
     "box upside down in a channel": (lambda: lrp.ZBox(low=[0, 2], high=1), r"ZBox: low=\(0, 2\), need at most high=1"),
+    "box upside down in a bound": (lambda: lrp.ZBox(low=1, high=[2, 0]), r"ZBox: low=1, need at most high=\(2, 0\)"),
+    "box upside down in its shape": (lambda: lrp.ZBox(low=[0, 2], high=[1, 1]), r"ZBox: low=\(0, 2\), need at most hi"),
     "box NaN": (lambda: lrp.ZBox(low=math.nan, high=0), r"ZBox: low=nan, need finite numbers, in rows of equal"),
     "box unbounded": (lambda: lrp.ZBox(low=0, high=[1, math.inf]), r"ZBox: high=\(1, inf\), need finite numbers"),
     "box text": (lambda: lrp.ZBox(low="0", high=1), r"ZBox: low='0', need finite numbers"),
@@ -795,6 +829,14 @@ def test_bad_parameters_are_refused_at_construction_with_the_reason(case):
     make, reason = BAD[case]
     with pytest.raises(ValueError, match=reason):
         make()
+
+
+def test_the_least_values_are_allowed():
+    assert (lrp.Zero(epsilon=0).epsilon, lrp.Gamma(gamma=0).gamma, lrp.GeneralizedGamma(gamma=0).gamma) == (0, 0, 0)
+    assert (lrp.AlphaBeta(alpha=1).beta, lrp.AlphaBeta(alpha=1, beta=0).beta) == (0, 0)
+    assert (lrp.SignedOrZero(at_zero=0.0).at_zero, lrp.Relative(plus=0.0).plus) == (0, 0)
+    assert lrp.ZBox(low=[1, 1], high=1).low == (1, 1)
+    assert lrp.ZBox(low=[1, 1], high=np.zeros((2, 3))).low == (1, 1)  # of two shapes, compared where they meet the data
 
 
 @pytest.mark.parametrize(
@@ -830,6 +872,59 @@ def test_a_rule_of_ones_own_needs_nothing_but_its_shares(exact):
         assert (bias, stabilizer, unclaimed, pole, empty) == (portion * 6 / 4, 0, (1 - portion) * 6, False, False)
     with pytest.raises(NotImplementedError, match=r"Rule must define shares\(\)"):
         dealt(exact, lrp.Rule(), (1, 2), (1, 1))
+
+
+class OnePortion(Half):
+    """A rule with fewer portions than shares."""
+
+    def shares(self):
+        return super().shares() * 2
+
+    def portions_at(self, layer, a):
+        return super().portions_at(layer, a)[:1]
+
+
+class NoWeights(lrp.Rule):
+    """A rule with fewer weights than inputs."""
+
+    def shares(self):
+        return (lrp.Share((lrp.Term(), lrp.Term())),)
+
+    def modified(self, share, a, weight, bias):
+        x, w, b = super().modified(share, a, weight, bias)
+        return x, w[:1], b
+
+
+@pytest.mark.parametrize("rule", [OnePortion(), NoWeights()], ids=repr)
+def test_a_portion_for_each_share_and_a_weight_for_each_input_or_an_error(exact, rule):
+    with pytest.raises(ValueError, match="shorter"):
+        dealt(exact, rule, (1, 2), (1, 1))
+
+
+class NoForward(Dense):
+    """A dense layer that must not be run forward."""
+
+    def forward(self, *inputs):
+        raise AssertionError("run forward")
+
+
+def test_the_layer_runs_forward_only_for_portions_that_are_functions_of_z(exact):
+    a = exact([[1, 2]])
+    layer = NoForward(weight=exact([[1], [1]]))
+    assert lrp.AlphaBeta().portions_at(layer, a) == [2, -1]
+    with pytest.raises(AssertionError, match="run forward"):
+        lrp.GeneralizedGamma().portions_at(layer, a)
+
+
+def test_spread_leaves_what_no_input_can_take_where_it_was(exact):
+    """Output 0 reads padding alone: its bias and stabilizer stay booked, those of the others are dealt out."""
+    layer = Conv(weight=exact([[[1]]]), bias=exact([1]), padding=[(1, 0)])
+    R_in, absorbed = lrp.four_steps(
+        layer, lrp.Epsilon(epsilon=1, bias="spread"), exact([[[1, 2]]]), exact([[[6, 6, 8]]])
+    )
+    assert lrp.fractions(R_in).tolist() == [[[6, 8]]]
+    assert lrp.fractions(absorbed.bias).tolist() == [[[3, 0, 0]]]
+    assert lrp.fractions(absorbed.stabilizer).tolist() == [[[3, 0, 0]]]
 
 
 def test_a_max_pool_window_of_zeros_has_a_winner_for_pass_and_none_for_the_division(exact):

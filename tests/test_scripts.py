@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 SH = shutil.which("sh")
-SCRIPTS = ["demo", "test", "check", "fuzz", "golden", "peers", "bench", "freeze_cupy_names"]
+SCRIPTS = ["demo", "test", "check", "fuzz", "mutate", "golden", "peers", "bench", "freeze_cupy_names"]
 
 
 def fake_python(folder, prelude):

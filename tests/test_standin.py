@@ -17,7 +17,7 @@ import pytest
 import standin_cupy
 import static_xp
 from grid import GRID, relevance, sample
-from test_rules import BIASES, RULES, STABILIZED, rule_for
+from test_rules import BIASES, RULES, STABILIZED, STABILIZERS, rule_for
 from zennit_composites import BOX, ZENNIT
 
 import lrp_ref as lrp
@@ -183,6 +183,8 @@ HOST_ONLY = {  # a module, a folder, or the definitions of a module that never m
         "as_array": "takes numbers and lists in",
         "on_host": "what its name says",
         "_floats": "rationals",
+        "_midpoints": "balls",
+        "_of_balls": "balls",
         "total": "NumPy's only for rationals",
         "matmul": "NumPy's only for rationals",
         "_matmul_flint": "rationals",
@@ -194,6 +196,7 @@ HOST_ONLY = {  # a module, a folder, or the definitions of a module that never m
     "data/": "reads files",
     "fast/": "NumPy's memory and BLAS, and ufuncs that CuPy's arrays take over",
     "loaders/": "reads files",
+    "oracle/": "rationals and balls, and numbers of other frameworks on the host",
     "show/": "draws what it has copied to the host",
     "store.py": "writes files, from what it has copied to the host",
     "theory/dtd.py": {"_summary": "of a column that floats() has copied to the host"},
@@ -278,11 +281,24 @@ def check_counts(rule, case, waits, uploads):
 
 
 @pytest.mark.parametrize("case", GRID, ids=lambda case: case.id)
+def test_every_layer(case, standin):
+    """With one rule, and the gradient: the short form of the next test."""
+    for rule in (lrp.Zero(), lrp.Gradient()):
+        on_both(case, rule, np.float64, "signed", standin)
+
+
+@pytest.mark.parametrize("case", GRID, ids=lambda case: case.id)
 def test_every_rule_on_every_layer(case, standin):
     """On one kind of input and one precision, which differ from rule to rule."""
     rules = [*(rule_for(name, case) for name in RULES), lrp.Pass(), lrp.Gradient()]
     for i, rule in enumerate(rules, start=GRID.index(case)):
         on_both(case, rule, (np.float32, np.float64)[i // 4 % 2], KINDS[i % 4], standin)
+
+
+@pytest.mark.parametrize("form", STABILIZERS, ids=repr)
+def test_every_stabilizer(form, standin):
+    z = np.array([[1, -1], [0, 0.125]])
+    assert bits(form(importlib.import_module("cupy").asarray(z), 0.25)) == bits(form(z, 0.25))
 
 
 @pytest.mark.parametrize("id", ["dense", "conv2d-padding-per-axis"])

@@ -17,6 +17,7 @@ import numpy as np
 
 import lrp_ref as lrp
 from lrp_ref.composites import Composite, Predicate
+from lrp_ref.oracle.balls import balls
 from lrp_ref.oracle.vectors import contents
 from lrp_ref.values import value
 
@@ -32,7 +33,7 @@ class Vector(NamedTuple):
 
     @property
     def single(self) -> bool:
-        return self.group not in ("networks", "hand")
+        return self.group not in ("networks", "smooth", "hand")
 
 
 @functools.cache
@@ -143,6 +144,13 @@ def explained(vector: Vector) -> lrp.Explanation:
     ((_, start),) = vector.test["start"].items()
     mask = {name: lrp.exact(exactly(tensor)) for name, tensor in vector.test["mask"].items()}
     return lrp.explain(graph, x, composite(vector), lrp.exact(exactly(start)), edit=mask)
+
+
+def enclosed(vector: Vector) -> lrp.Explanation:
+    """The same in balls, for networks that have no rational values."""
+    x = {name: balls(a) for name, a in inputs(vector).items()}
+    ((_, start),) = vector.test["start"].items()
+    return lrp.explain(network(vector.test["network"]), x, composite(vector), lrp.exact(exactly(start)))
 
 
 def entries(value: Any) -> Iterator[Any]:

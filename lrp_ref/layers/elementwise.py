@@ -19,6 +19,7 @@ from ..arrays import (
     number,
     per_channel,
     positive,
+    root,
     tanh,
     total,
     where,
@@ -253,9 +254,7 @@ class GELU(Activation):
 
     def _phi(self, a: Array) -> Array:
         half, one = number(0.5, a), number(1, a)
-        return half * (
-            one + (tanh(self._inner(a)) if self.approximate == "tanh" else erf(number(math.sqrt(0.5), a) * a))
-        )
+        return half * (one + (tanh(self._inner(a)) if self.approximate == "tanh" else erf(root(0.5, a) * a)))
 
     def _inner(self, a: Array) -> Array:
         return number(_ROOT_TWO_OVER_PI, a) * (a + number(0.044715, a) * a * a * a)

@@ -40,7 +40,8 @@ class Reshape(Wires):
         """As many elements."""
         known, size = math.prod(n for n in self.shape if n != -1), math.prod(shapes[0][1:])
         free = list(self.shape).count(-1)
-        if free > 1 or (free == 0 and known != size) or (free == 1 and (known == 0 or size % known)):
+        impossible = free > 1 or any(n < -1 for n in self.shape)
+        if impossible or (free == 0 and known != size) or (free == 1 and (known == 0 or size % known)):
             raise ShapeError(f"Reshape: a sample of shape {shapes[0][1:]} cannot take the shape {tuple(self.shape)}")
 
     def route(self, x: Array) -> Array:
@@ -241,6 +242,8 @@ def _to_depth(x: Array, block: int, mode: str) -> Array:
 
 def _check_block(layer: DepthToSpace | SpaceToDepth) -> None:
     name = type(layer).__name__
+    if isinstance(layer.block, Sequence):
+        raise ShapeError(f"{name}: block={layer.block!r}: need an int, the same along each spatial axis")
     axes_tuple(layer.block, 1, f"{name}: block", 1)
     if layer.mode not in ("DCR", "CRD"):
         raise ShapeError(f'{name}: mode={layer.mode!r}, need "DCR" or "CRD"')

@@ -12,6 +12,7 @@ import math
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,10 @@ class Ball:
         """A float64 that the radius does not exceed."""
         return upper(self.arb.rad())
 
+    def dyadic(self) -> tuple[Fraction, Fraction]:
+        """Midpoint and radius, exactly."""
+        return _dyadic(self.arb.mid()), _dyadic(self.arb.rad())
+
     def __repr__(self) -> str:
         return f"Ball({self.arb.str(10)})"
 
@@ -186,6 +191,11 @@ def _mixed(operation: Any, ball: Ball, other: Any, *, swapped: bool = False) -> 
         return NotImplemented
     exactly = Ball(other, 1)
     return operation(exactly, ball) if swapped else operation(ball, exactly)
+
+
+def _dyadic(x: Any) -> Fraction:
+    mantissa, exponent = x.man_exp()
+    return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
 
 
 def _comparable(other: Any) -> Any:

@@ -30,9 +30,12 @@ from ..text import Progress, near
 from ..values import value
 from . import tiles
 from .balls import Ball, balls, lower, upper, working
+from .growth import bits_lost
 
 Arrays = Array | Mapping[str, Array]
 
+SPARE = 8
+"""Bits of precision beyond those that are expected to be lost."""
 TINY = 20_000
 """Multiplications of a network that is still certified in rationals."""
 
@@ -159,7 +162,8 @@ def certify(
     work = _Work(graph, rules, values)
     if engine == "rationals" or (engine is None and work.tiny()):
         return _in_rationals(graph, values, composite, target, keep)
-    bits = min(most, work.first_precision(radius))
+    lost = bits_lost(graph, rules, work.floats, target)
+    bits = min(most, SPARE + math.ceil(lost - math.log2(radius)))
     while True:
         try:
             found = _in_balls(work, target, bits, keep, threads)
@@ -181,7 +185,8 @@ class _Work:
 
     def __init__(self, graph: Graph, rules: Assignment, values: Mapping[str, Array]) -> None:
         self.graph, self.rules, self.values = graph, rules, values
-        activations = graph.forward({name: floats(a) for name, a in values.items()})
+        self.floats = {name: floats(a).astype(np.float64) for name, a in values.items()}
+        activations = graph.forward(self.floats)
         self.shapes = {name: a.shape for name, a in activations.items()}
 
     def multiplications(self, node: Node) -> int:
@@ -203,13 +208,6 @@ class _Work:
         )
         rounded = any(isinstance(rule.stabilizer, Relative) for rule in self.rules.values())
         return size <= TINY and rational and not rounded
-
-    def first_precision(self, radius: float) -> int:
-        """An estimate: enclosures grew by 1.5 to 2.5 bits a contraction on the way, forward and back together."""
-        depth = dict.fromkeys(self.graph.inputs, 0)
-        for node in self.graph.nodes:
-            depth[node.name] = bool(self.multiplications(node)) + max(depth[source] for source in node.inputs)
-        return 16 + math.ceil(-math.log2(radius)) + 3 * max(depth[name] for name in self.graph.outputs)
 
 
 def _in_rationals(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from fractions import Fraction
 from typing import Any
 
-from ...arrays import Array, exact, fractions
+from ...arrays import Array, exact, fractions, is_enclosed
 from ...canonize import batch_norm_folded
 from ...composites import Composite, as_composite
 from ...errors import LrpError
@@ -15,6 +16,7 @@ from ...graph import Graph, given
 from ...ledger import Ledger
 from ...targets import StartRelevance, Target, logit, one
 from ...values import value
+from ..balls import balls, working
 from ..variants import CATALOGUE, FIRST, SIZES, STARTS, Setting, Variant, of_statistics
 from .cases import Case, conditions
 from .margins import margin
@@ -53,6 +55,10 @@ SIZE_IS_TRIED = (
 )  # fmt: skip
 
 
+BITS = 400
+"""Of the balls."""
+
+
 @value
 class Computed:
     """A case as the files have it."""
@@ -71,8 +77,7 @@ def explained(case: Case) -> Explanation:
     LrpError
         where it is not what was published of it.
     """
-    x = {name: exact(a) for name, a in case.inputs.items()}
-    explanation = explain(_graph(case), x, case.rules, _target(case), edit=case.mask)
+    explanation = explain(_graph(case), _inputs_of(case), case.rules, _target(case), edit=case.mask)
     for name, numbers in case.published.items():
         found = fractions(explanation.at(name)).tolist()
         if found != numbers:
@@ -82,6 +87,11 @@ def explained(case: Case) -> Explanation:
 
 def computed(case: Case) -> Computed:
     """The case with its relevance, books, margin, and the variants that differ."""
+    with working(BITS) if smooth(case) else nullcontext():
+        return _computed(case)
+
+
+def _computed(case: Case) -> Computed:
     e = explained(case)
     graph = case.network.graph
     rules = e.rules
@@ -112,10 +122,24 @@ def computed(case: Case) -> Computed:
     return Computed(data, tensors)
 
 
+def smooth(case: Case) -> bool:
+    """Whether relevance depends on numbers that are not rational, so that it is enclosed in balls."""
+    layers = [node.layer for node in case.network.graph.nodes]
+    return case.kind is None and not all(getattr(layer, "rational", True) for layer in layers)
+
+
+def _inputs_of(case: Case) -> dict[str, Array]:
+    """In rationals or balls."""
+    carried = balls if smooth(case) else exact
+    return {name: carried(a) for name, a in case.inputs.items()}
+
+
 def _graph(case: Case) -> Graph:
-    """The network; outputs that are not rational are taken as the floats that they are, for no relevance here depends
-    on them.
+    """The network; of a single layer, outputs that are not rational are taken as the floats that they are, for no
+    relevance depends on them.
     """
+    if smooth(case):
+        return case.network.graph
     return given(case.network.graph, dict(case.inputs))
 
 
@@ -172,7 +196,7 @@ def variants(case: Case, e: Explanation) -> Iterator[tuple[str, Mapping[str, Arr
     """The name and the inputs' relevance of each variant that gives another one."""
     if case.mask:
         return
-    x = {name: exact(a) for name, a in case.inputs.items()}
+    x = _inputs_of(case)
     composite = as_composite(case.rules)
     if case.unfolded is None:
         setting = Setting.of(_graph(case).like(x), x, composite, _target(case))
@@ -210,16 +234,23 @@ def _has_a_size(name: str) -> bool:
 def _differs(one: Explanation, other: Explanation) -> bool:
     """Whether the inputs' relevance differs visibly."""
     ours, theirs = _inputs(one), _inputs(other)
-    off = max(abs(fractions(ours[name]) - fractions(theirs[name])).max() for name in ours)
-    return bool(off > VISIBLE * max(abs(fractions(a)).max() for a in theirs.values()))
+    off = max(_greatest(ours[name] - theirs[name]) for name in ours)
+    return off > VISIBLE * max(map(_greatest, theirs.values()))
+
+
+def _greatest(a: Array) -> Fraction:
+    """The greatest magnitude, of balls that of their midpoints."""
+    numbers = [ball.dyadic()[0] for ball in a.flat] if is_enclosed(a) else fractions(a).reshape(-1).tolist()
+    greatest: Fraction = max(map(abs, numbers))
+    return greatest
 
 
 def accepted(case: Case, told: list[tuple[str, Mapping[str, Array]]]) -> list[dict[str, Any]]:
     """What the variants that somebody means compute; those that compute the same stand together."""
-    together: dict[tuple[Fraction, ...], tuple[list[str], Mapping[str, Array]]] = {}
+    together: dict[tuple[str, ...], tuple[list[str], Mapping[str, Array]]] = {}
     for name, relevance in told:
         if name not in (*MISTAKES, *OTHERWISE) and (case.kind or case.group == "hand" or not _has_a_size(name)):
-            key = tuple(number for a in relevance.values() for number in fractions(a).reshape(-1))
+            key = tuple(repr(number) for a in relevance.values() for number in vector(a))
             together.setdefault(key, ([], relevance))[0].append(name)
     (only, *_) = case.network.graph.inputs
     return [

@@ -21,7 +21,7 @@ from ...errors import LrpError
 from ...files import written_whole
 from ...text import Progress
 from ..variants import CATALOGUE, of_statistics
-from . import coverage, hand, networks, schema, singles
+from . import coverage, hand, networks, schema, singles, smooth
 from .cases import CONDITIONS, Case, Network
 from .compute import MISTAKES, NOT_TOLD, Computed, computed
 from .files import DATA, FORMAT, VERSION
@@ -31,13 +31,13 @@ from .numbers import float32, safetensors
 from .singles import LATER
 from .spelled import ALWAYS, FORMULAS, SOURCES, arrays, spelled_network
 
-ORDER = (*dict.fromkeys(GROUP.values()), "networks", "hand")
+ORDER = (*dict.fromkeys(GROUP.values()), "networks", "smooth", "hand")
 """The groups, each a file of JSON and one of tensors."""
 
 
 def cases() -> list[Case]:
     """All cases, in the order of their numbers."""
-    every = [*singles.cases(), *networks.cases(), *hand.cases()]
+    every = [*singles.cases(), *networks.cases(), *smooth.cases(), *hand.cases()]
     places = {network: i for i, network in enumerate(dict.fromkeys((c.group, c.network.name) for c in every))}
     return sorted(every, key=lambda case: (ORDER.index(case.group), places[case.group, case.network.name]))
 

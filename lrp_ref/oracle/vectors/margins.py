@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from ...arrays import Array, exact, fractions, ones, where
+from ...arrays import Array, exact, fractions, is_enclosed, ones
 from ...explain import Explanation
 from ...layers import (
     CELU,
@@ -24,6 +24,7 @@ from ...layers import (
 )
 from ...layers.pool import WindowSum
 from ...propagate import Rule
+from ..balls import lower
 from .cases import MAX_POOLS
 
 Kink = tuple[str, Fraction]
@@ -35,7 +36,8 @@ def margin(explanation: Explanation) -> dict[str, Any] | None:
 
     Distances are of the quantity that decides: an activation's input to its bend, a maximum to the next cell below it
     (and of both to where they count as near), a denominator to 0, with and without its stabilizer, z_k to 0 where its
-    sign chooses a share. Denominators of outputs without relevance, or that no input feeds, do not count.
+    sign chooses a share. Denominators of outputs without relevance, or that no input feeds, do not count. Where numbers
+    are only enclosed, a distance is a float64 that the exact one is not below.
     """
     graph = explanation.graph
     assert graph is not None
@@ -106,12 +108,13 @@ def _of_rule(frozen: Linear, rule: Rule, a: Array, R: Array) -> Iterator[Kink]:
         e = rule.stabilizer(z, rule.epsilon)
         counts = fed & (portion * R != 0)
         if bool(counts.any()):
-            nearest = where(abs(z + e) < abs(z), abs(z + e), abs(z))
-            yield "denominator", _least(nearest[counts])
+            yield "denominator", min(_least(abs(z + e)[counts]), _least(abs(z)[counts]))
         if callable(share.portion) and bool((fed & (R != 0)).any()):
             yield "sign", _least(abs(frozen.forward(a))[fed & (R != 0)])
 
 
 def _least(distances: Array) -> Fraction:
+    if is_enclosed(distances):
+        return min(Fraction(max(0.0, lower(ball.arb))) for ball in distances.flat)
     values: list[Fraction] = fractions(distances).reshape(-1).tolist()
     return min(values)

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Array, fractions
+from ...arrays import Array, fractions, is_enclosed
 from ...errors import LrpError
+from ..balls import Ball
 
 LONGEST = 400
 """The most characters of a rational; a longer one is stored as a ball."""
@@ -56,26 +57,34 @@ def text(value: Fraction) -> str:
     return str(value)
 
 
-def entry(value: Fraction) -> str | dict[str, Any]:
-    """A rational as text, or as the ball that encloses it if the text would have more than `LONGEST` characters."""
+def entry(value: Fraction | Ball) -> str | dict[str, Any]:
+    """A rational as text, or as the ball that encloses it if the text would have more than `LONGEST` characters; a
+    number that is only known to lie in a ball as that.
+    """
+    if isinstance(value, Ball):
+        mid, radius = value.dyadic()
+        return ball(mid, radius) if radius else entry(mid)
     digits = (value.numerator.bit_length() + value.denominator.bit_length()) * 0.30103
     if digits < 2 * LONGEST and len(written := text(value)) <= LONGEST:
         return written
     return ball(value)
 
 
-def ball(value: Fraction) -> dict[str, Any]:
-    """The float64 nearest to a rational, and dyadic numbers with ``abs(value - mid) <= radius`` that prove it.
+def ball(value: Fraction, known: Fraction = Fraction(0)) -> dict[str, Any]:
+    """The float64 nearest to a number, and dyadic numbers with ``abs(number - mid) <= radius`` that prove it.
+
+    The number is within `known` of the value, which is a rational.
 
     Raises
     ------
     LrpError
-        for a value that lies halfway between two floats, or so near that 576 bits do not tell.
+        for a number that lies halfway between two floats, or so near that 576 bits, or what is known, do not tell.
     """
     nearest, bits = float(value), BITS
     while bits <= 8 * BITS:
         scale = Fraction(2) ** (bits - value.numerator.bit_length() + value.denominator.bit_length())
-        mid, radius = round(value * scale) / scale, 1 / scale
+        mid = round(value * scale) / scale
+        radius = 1 / scale * (1 + -(-known * scale).__floor__() if known else 1)
         if float(mid - radius) == float(mid + radius) == nearest:
             return {"float64": nearest, "mid": text(mid), "radius": text(radius)}
         bits *= 2
@@ -84,17 +93,17 @@ def ball(value: Fraction) -> dict[str, Any]:
 
 def tensor(a: Array) -> dict[str, Any]:
     """An exact array: its shape, and its entries in C order."""
-    return {"shape": list(a.shape), "values": [entry(value) for value in fractions(a).reshape(-1)]}
+    return {"shape": list(a.shape), "values": vector(a)}
 
 
 def vector(a: Array) -> list[Any]:
-    """One exact number a sample."""
-    return [entry(value) for value in fractions(a).reshape(-1)]
+    """Exact numbers in order, or what encloses them."""
+    return [entry(value) for value in (a if is_enclosed(a) else fractions(a)).reshape(-1)]
 
 
 def rounded(a: Array) -> Array:
     """Each entry correctly rounded to float64."""
-    flat = [float(value) for value in fractions(a).reshape(-1)]
+    flat = [float(Fraction(e)) if isinstance(e, str) else e["float64"] for e in vector(a)]
     return np.array(flat, dtype="<f8").reshape(a.shape)
 
 
