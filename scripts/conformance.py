@@ -214,16 +214,12 @@ CAPTUM = (
         import torch
         from captum.attr import LRP
 
-        class Dense(torch.nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.a, self.b, self.y = (torch.nn.Linear(n, 1, bias=False).double() for n in (1, 1, 2))
-                for module, w in ((self.a, [[2.0]]), (self.b, [[3.0]]), (self.y, [[1.0, 1.0]])):
-                    module.weight.data = torch.tensor(w).double()
-            def forward(self, x):
-                a = self.a(x)
-                return self.y(torch.cat([a, self.b(a)], 1))
-        print(LRP(Dense()).attribute(torch.ones(1, 1).double(), target=0).tolist())
+        a, b, y = (torch.nn.Linear(n, 1, bias=False).double() for n in (1, 1, 2))
+        for module, weight in ((a, [[2.0]]), (b, [[3.0]]), (y, [[1.0, 1.0]])):
+            module.weight.data = torch.tensor(weight).double()
+        net = torch.nn.ModuleList([a, b, y])
+        net.forward = lambda x: (lambda z: y(torch.cat([z, b(z)], 1)))(a(x))
+        print(LRP(net).attribute(torch.ones(1, 1).double(), target=0).tolist())
         """,
         like="networks/densenet",
     ),

@@ -75,6 +75,19 @@ def test_numbers_in_float32_are_held_to_float32():
     assert 1e-7 < d.bound < 1e-3
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_layer_that_longdouble_lacks_is_diagnosed_too(dtype):
+    """GELU: the own error is then how far a roundoff of the input reaches."""
+    graph = GRAPH.with_layers({"relu": L.GELU()})
+    setting = Setting.of(graph, X.astype(dtype), COMPOSITE, 1)
+    d = diagnose(graph, X.astype(dtype), COMPOSITE, 1, setting.explain().relevances)
+    assert d.verdict == "agree"
+    assert 0 < d.bound < 2.0**12 * np.finfo(dtype).eps
+    theirs = named("bias dropped").at(setting, "side").explain().relevances
+    d = diagnose(graph, X.astype(dtype), COMPOSITE, 1, theirs)
+    assert (d.node, d.answer.names) == ("side", ("bias dropped",))
+
+
 def test_half_a_bound_agrees_and_twice_a_bound_does_not():
     R = SETTING.explain().relevance
     bound = found(SETTING, only_input=True).bound * abs(R).max()

@@ -3,12 +3,18 @@ explains their numbers.
 
 :func:`certify` encloses the exactly computed relevance, and bounds how far any other is from it; :func:`diagnose` names
 what makes another differ. The conformance vectors, which any framework can be held to, are in
-:mod:`lrp_ref.oracle.vectors`.
+:mod:`lrp_ref.oracle.vectors`, and :func:`conform` holds one to them; adapters are in :mod:`lrp_ref.oracle.peers`.
 """
 
 from . import vectors
 from .balls import Ball
 from .certify import Certificate, certify
+from .conform import (
+    Cannot,
+    Report,
+    Verdict,
+    conform,
+)
 from .diagnosis import (
     Apart,
     Cause,
@@ -25,20 +31,26 @@ from .variants import (
     named,
     of_statistics,
 )
+from .vectors.read import Case
 
 __all__ = [
     "CATALOGUE",
     "Apart",
     "Ball",
+    "Cannot",
+    "Case",
     "Cause",
     "Certificate",
     "Diagnosis",
     "Hypothesis",
+    "Report",
     "Setting",
     "Statistics",
     "Step",
     "Variant",
+    "Verdict",
     "certify",
+    "conform",
     "diagnose",
     "named",
     "of_statistics",

@@ -425,10 +425,20 @@ def _in(setting: Setting, char: str) -> Setting:
 
 
 def _arithmetics(setting: Setting) -> tuple[Setting, Setting]:
-    """The setting in its own arithmetic, and in longer one."""
+    """The setting in its own arithmetic, and in longer one.
+
+    Where a layer lacks the longer one, as GELU does, it is the own one at an input greater by a roundoff.
+    """
     own = "f" if setting.dtype == "float32" else _char(setting.x)
     own_setting = setting if setting.dtype is None else _in(setting, own)
-    return own_setting, _in(setting, "d" if own == "f" else "g")
+    longer = _in(setting, "d" if own == "f" else "g")
+    try:
+        _ = longer.activations
+    except LrpError:
+        x, more = own_setting.x, np.ones((), own) + np.finfo(own).eps
+        moved: Any = {name: a * more for name, a in x.items()} if isinstance(x, Mapping) else x * more
+        longer = dataclasses.replace(own_setting, x=moved)
+    return own_setting, longer
 
 
 def _applied(setting: Setting, moves: Sequence[Move]) -> Setting | None:

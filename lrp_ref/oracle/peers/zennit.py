@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arrays import Array
 from ...graph import Node
-from ...layers import Activation, Add, Dropout, Identity, Mean, Scale, Softmax, Sub, Sum
+from ...layers import Activation, Add, Dropout, Identity, Mean, Softmax, Sub, Sum
 from ...propagate import Rule
 from ...rules import (
     AlphaBeta,
@@ -44,19 +44,18 @@ def relevance(case: Case) -> Mapping[str, Array]:
     made = asked(case, own)
     hooks = {}
     for node in case.graph.nodes:
-        if isinstance(case.rules[node.name], ZBox) and node.name in case.zero_denominators:
+        rule = case.rules[node.name]
+        if isinstance(rule, ZBox) and node.name in case.zero_denominators:
             raise Cannot("zennit's ZBox subtracts sums that a zero denominator without a stabilizer makes huge")
-        hook = hook_of(node, case.rules[node.name])
+        hook = hook_of(node, rule)
         if hook is not None:
             place = named(node.name)
             hooks[f"{place}.sum" if isinstance(node.layer, Add) else place] = hook
     outputs: dict[str, Any] = {}
     inputs = [a.requires_grad_() for a in made.x]
-    handles = []
     with refused("zennit"), Composite(lambda ctx, name, module: hooks.get(name)).context(made.net):
         for name, module in made.net.made.items():
-            keep = _keeper(outputs, name)
-            handles.append(module.register_forward_hook(keep))
+            module.register_forward_hook(_keeper(outputs, name))
         y = made.net(*inputs)
         R = torch.autograd.grad(y, [*inputs, *outputs.values()], made.R, allow_unused=True)
     names = [*case.graph.inputs, *outputs]
@@ -97,15 +96,14 @@ def hook_of(node: Node, rule: Rule) -> Any:
         return rules.Pass() if not isinstance(layer, (*MAXIMA, *SHAPES)) else None
     if not isinstance(rule, (*DIVIDES_ALIKE, GeneralizedGamma, AlphaBeta, ZBox, ZPlus, WSquare, Flat)):
         raise Cannot(f"zennit has no {type(rule).__name__}")
-    if isinstance(layer, (Activation, Softmax, Identity, Dropout, *SHAPES, Scale)):
+    if isinstance(layer, (Activation, Softmax, Identity, Dropout, *SHAPES)):
         raise Cannot("zennit has no rule but Pass for what is no linear layer, pool or sum")
     if isinstance(layer, (*MAXIMA, *MEANS, Add, Mean, Sum)) and not isinstance(rule, DIVIDES_ALIKE):
         raise Cannot("zennit's rules for weights need weights: pools and sums take Norm or Epsilon")
-    given: dict[str, Any] = {"stabilizer": stabilizer(rule)}
-    if rule.bias not in ("rule", "none", *(("raw",) if isinstance(rule, DIVIDES_ALIKE) else ())) and not (
-        isinstance(rule, WSquare) and rule.bias == "squared"
-    ):
+    same = "raw" if isinstance(rule, DIVIDES_ALIKE) else "squared" if isinstance(rule, WSquare) else "rule"
+    if rule.bias not in ("rule", "none", same):
         raise Cannot(f'zennit keeps or drops a bias, and has no bias="{rule.bias}"')
+    given: dict[str, Any] = {"stabilizer": stabilizer(rule)}
     if rule.bias == "none":
         given["zero_params"] = "bias"
     if getattr(rule, "split", "product") != "product":
