@@ -100,6 +100,27 @@ ZENNIT = (
                 handles.remove()
         """,
     ),
+    Finding(
+        "zennit",
+        "ZBox loses digits where a denominator is near 0",
+        "It subtracts three sums over the outputs, x c - l c^+ - h c^-, and a denominator near 0 makes each of them "
+        "huge: what the other outputs give is rounded away. In float32 that shows at the default stabilizer. Sums of "
+        "(x_j - l_j) w_jk^+ and (x_j - h_j) w_jk^- do not cancel. Here the first output has contributions of 0, and "
+        "(0.4615, 0.5385) is right.",
+        ["unknown"],
+        """
+        import torch
+        from zennit.rules import ZBox
+
+        for dtype in (torch.float64, torch.float32):
+            layer = torch.nn.Linear(2, 2, bias=False).to(dtype)
+            layer.weight.data = torch.tensor([[-1.0, 0.0], [0.3, 0.7]], dtype=dtype)
+            ZBox(low=0.0, high=1.0).register(layer)
+            x = torch.tensor([[1.0, 0.5]], dtype=dtype, requires_grad=True)
+            print(torch.autograd.grad(layer(x), x, torch.ones(1, 2, dtype=dtype))[0].tolist())
+        """,
+        like="ZBox",
+    ),
 )
 
 LINEAR = """
@@ -305,6 +326,11 @@ def explains(finding: Finding, report: Report) -> list[str]:
     ]
 
 
+def counted(n: int) -> str:
+    """So many cases show something."""
+    return "1 case shows" if n == 1 else f"{n} cases show"
+
+
 def section(peer: str, report: Report) -> str:
     """A framework's part of the page."""
     own = [finding for finding in FINDINGS if finding.peer == peer]
@@ -323,7 +349,7 @@ def section(peer: str, report: Report) -> str:
         parts += [
             f"### {finding.title}",
             "",
-            f"{finding.fact} {len(ids)} cases show it, the smallest `{smallest}`.",
+            f"{finding.fact} {counted(len(ids))} it, the smallest `{smallest}`.",
             "",
         ]
         parts += ["```python", code, "```", "", "prints", "", "```", said(code), "```", ""]
