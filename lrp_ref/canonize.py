@@ -141,10 +141,9 @@ def identity_dropped(graph: Graph) -> Graph:
 
 def output_stripped(graph: Graph) -> Graph:
     """Without the softmax or sigmoid at an output: relevance starts from logits."""
-    readers = _readers(graph)
     for name in graph.outputs:
         node = _node(graph, name)
-        if node.layer.probabilities and node.inputs[0] not in graph.inputs and not readers[name]:
+        if node.layer.probabilities and node.inputs[0] not in graph.inputs and not graph.readers[name]:
             note = f"{name} stripped: the output {node.inputs[0]} gives logits"
             graph = _without(graph, name, note, lost={name})
     return graph
@@ -176,7 +175,7 @@ def batch_norm_moved(graph: Graph) -> Graph:
     """
     graph = _one_arithmetic(graph)
     for name in _named(graph, BatchNorm):
-        readers = _readers(graph)[name]
+        readers = _readers(graph, name)
         if len(readers) != 1 or name in graph.outputs or not isinstance(readers[0].layer, ReLU):
             continue
         layer, relu = _node(graph, name).layer, readers[0].name
@@ -202,7 +201,7 @@ def linear_joined(graph: Graph) -> Graph:
     graph = _one_arithmetic(graph)
     for name in [node.name for node in graph.nodes]:
         node = _node(graph, name)
-        readers = _readers(graph)[name]
+        readers = _readers(graph, name)
         if name not in graph.outputs and len(readers) == 1 and (joined := _joined(node.layer, readers[0].layer)):
             second = readers[0].name
             graph = _without(graph, name, f"{name} joined into {second}", {second: joined}, lost={name})
@@ -257,17 +256,9 @@ def _node(graph: Graph, name: str) -> Node:
     return graph._by_name[name]
 
 
-def _readers(graph: Graph) -> Mapping[str, list[Node]]:
-    """For each tensor the nodes that read it; kept with the graph, which does not change."""
-    kept: Mapping[str, list[Node]] | None = graph.__dict__.get("_readers")
-    if kept is not None:
-        return kept
-    readers: dict[str, list[Node]] = {name: [] for name in [*graph.inputs, *(node.name for node in graph.nodes)]}
-    for node in graph.nodes:
-        for source in node.inputs:
-            readers[source].append(node)
-    graph.__dict__["_readers"] = readers
-    return readers
+def _readers(graph: Graph, name: str) -> list[Node]:
+    """The nodes that read a tensor."""
+    return [node for node, _ in graph.readers[name]]
 
 
 def _without(
@@ -354,7 +345,7 @@ def _scale_and_shift(layer: Layer) -> tuple[Array, Array | None] | None:
 def _into_source(graph: Graph, node: Node) -> Graph:
     """The node folded into the layer that it follows, if nobody else reads that."""
     (source,), values = node.inputs, _scale_and_shift(node.layer)
-    if values is None or source in {*graph.inputs, *graph.outputs} or len(_readers(graph)[source]) > 1:
+    if values is None or source in {*graph.inputs, *graph.outputs} or len(graph.readers[source]) > 1:
         return graph
     layer = _node(graph, source).layer
     if not isinstance(layer, Weighted) or not _channels_last(graph, source, layer, values):
@@ -381,7 +372,7 @@ def _sinks(
     tensors that change by it. None if not every reader can take them.
     """
     layers: dict[str, Layer] = {}
-    changed, readers = {name}, _readers(graph)[name]
+    changed, readers = {name}, _readers(graph, name)
     if name in graph.outputs or not readers:
         return None
     for reader in readers:

@@ -735,8 +735,8 @@ def _certify(options: argparse.Namespace) -> str:
         about["enclosures"] = str(options.out)
     if options.json:
         return json.dumps(_finite({**about, "seconds": seconds, "versions": _versions()}), allow_nan=False)
-    near_zero = f"every radius at most 2^{math.log2(widest):.0f} max|R|" if widest else "every radius 0"
-    lines = [*one.lines, f"\nenclosed in {seconds:.2f} s by {found.engine}, {found.precision} bits: {near_zero}"]
+    how_close = f"every radius at most 2^{math.log2(widest):.0f} max|R|" if widest else "every radius 0"
+    lines = [*one.lines, f"\nenclosed in {seconds:.2f} s by {found.engine}, {found.precision} bits: {how_close}"]
     lines.append(f"total: {total.midpoint:.17g} +- {total.radius:.2g}")
     lines.append("signs: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     lines.append(f"the greatest, the first {certain} in certain order:")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from .arrays import Array, like, sample_sums
 from .audit import poles
 from .composites import Assignment, Composite, as_composite
-from .errors import GraphError, LrpError, Pole, ShapeError
-from .graph import Graph, Node
+from .errors import GraphError, Pole, ShapeError
+from .graph import Graph, Node, naming
 from .ledger import Entry, Ledger, entry
 from .propagate import Rule
 from .targets import StartRelevance, Target, as_target, fixed
@@ -151,12 +151,10 @@ def explain(
         inputs = [activations[source] for source in node.inputs]
         came = relevance[node.name]
         R = relevance[node.name] = masked(came, masks, node.name)
-        try:
+        with naming(node):
             if strict:
                 refuse_poles(rules[node.name], node, inputs, R)
             R_in, absorbed = rules[node.name].back(node.layer, inputs, R)
-        except LrpError as error:
-            raise type(error)(f'node "{node.name}" ({node.kind}): {error}') from error
         entries.append(entry(node.name, node.kind, came, R, node.inputs, R_in, absorbed))
         for source, R_source in zip(node.inputs, R_in, strict=True):
             relevance[source] = relevance[source] + R_source if source in relevance else R_source

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import field
 from functools import cached_property
 from heapq import heappop, heappush
@@ -34,6 +35,17 @@ class Node:
     def kind(self) -> str:
         """The layer's class, for messages and tables."""
         return type(self.layer).__name__
+
+
+@contextmanager
+def naming(node: Node) -> Iterator[None]:
+    """Errors say at which node they arose."""
+    try:
+        yield
+    except LrpError as error:
+        said = type(error)(f'node "{node.name}" ({node.kind}): {error}')
+        said.__dict__.update(error.__dict__)
+        raise said from error
 
 
 @value
@@ -122,6 +134,15 @@ class Graph:
             above[node.name] = frozenset(sources).union(*(above[source] for source in sources))
         return above
 
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[tuple[Node, int], ...]]:
+        """For each node and input the nodes that read it, in order, each with which of its inputs that is."""
+        found: dict[str, list[tuple[Node, int]]] = {n: [] for n in (*self.inputs, *(node.name for node in self.nodes))}
+        for node in self.nodes:
+            for i, source in enumerate(node.inputs):
+                found[source].append((node, i))
+        return {name: tuple(readers) for name, readers in found.items()}
+
     def resolve(self, name: str) -> str:
         """The node that an alias stands for; any other name as it is."""
         return self.aliases.get(name, name)
@@ -165,10 +186,8 @@ class Graph:
         """
         move, layers = mover(device), {}
         for node in self.nodes:
-            try:
+            with naming(node):
                 new = node.layer.moved(move)
-            except LrpError as error:
-                raise type(error)(f'node "{node.name}" ({node.kind}): {error}') from error
             if new is not node.layer:
                 layers[node.name] = new
         return self.with_layers(layers) if layers else self
@@ -188,11 +207,9 @@ class Graph:
         values = self.check_inputs(x)
         for node in self.like(values).nodes:
             inputs = [values[source] for source in node.inputs]
-            try:
+            with naming(node):
                 node.layer.check(*(value.shape for value in inputs))
                 values[node.name] = node.layer.forward(*inputs)
-            except LrpError as error:
-                raise type(error)(f'node "{node.name}" ({node.kind}): {error}') from error
         return values
 
     def check_inputs(self, x: Array | Mapping[str, Array]) -> dict[str, Array]:

@@ -13,17 +13,11 @@ from typing import Any
 from .canonize import average_pooled
 from .composites import Composite, Predicate, _NotWire, depth, first, kind
 from .layers import (
-    AdaptiveAvgPool,
-    AdaptiveMaxPool,
     Add,
-    AvgPool,
     BatchNorm,
     Conv,
     ConvTranspose,
     Dense,
-    GlobalAvgPool,
-    GlobalMaxPool,
-    MaxPool,
     Mean,
     Mul,
     Resize,
@@ -32,6 +26,7 @@ from .layers import (
     Sum,
     SumPool,
 )
+from .layers.pool import AVERAGE_POOLS, MAX_POOLS
 from .propagate import Rule
 from .rules import AlphaBeta, Epsilon, Flat, Gamma, GeneralizedGamma, Norm, Pass, Product, ZBox, Zero, ZPlus
 from .stabilize import Relative, Unsigned
@@ -40,9 +35,8 @@ EPSILON = 1e-6
 """zennit's stabilizer."""
 
 _CONVS = (Conv, ConvTranspose)
-_AVERAGES = (AvgPool, GlobalAvgPool, AdaptiveAvgPool)
-_SUMS = (Add, Sub, Sum, Mean, *_AVERAGES, SumPool, Scale, Resize)
-_POOLS = (MaxPool, GlobalMaxPool, AdaptiveMaxPool, *_AVERAGES)
+_SUMS = (Add, Sub, Sum, Mean, *AVERAGE_POOLS, SumPool, Scale, Resize)
+_POOLS = (*MAX_POOLS, *AVERAGE_POOLS)
 
 Case = tuple[Predicate, Rule]
 

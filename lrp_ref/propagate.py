@@ -129,6 +129,13 @@ class Rule:
         """How R_k is dealt out: a tuple of shares, the same for every layer."""
         raise NotImplementedError(f"{type(self).__name__} must define shares()")
 
+    @property
+    def only_shares(self) -> bool:
+        """Whether its shares are all that there is to it: there are some, and they are dealt out as they say."""
+        hatches = ("back", "linear_map", "modified", "portions_at")
+        as_usual = all(getattr(type(self), name) is getattr(Rule, name) for name in hatches)
+        return as_usual and self.bias != "spread" and bool(self.shares())
+
     def portions_at(self, layer: Linear, a: Array) -> list[Array]:
         """The portion of R_k that each share deals out: a number, or an array of the output's shape."""
         portions = [share.portion for share in self.shares()]

@@ -111,3 +111,7 @@ class Relative:
             axes = self.over
         e = number(epsilon, z) * root_mean_square(z, axes) + number(self.plus, z)
         return e * sign(z) if self.signed else namespace(z).broadcast_to(e, z.shape)
+
+
+BY_ELEMENT = (Signed, Unsigned, AtZero, Clipped, SignedOrZero)
+"""Those that look at each z by itself."""

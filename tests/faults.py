@@ -20,7 +20,8 @@ import lrp_ref as lrp
 from lrp_ref import layers as L
 from lrp_ref.composites import Composite, first, kind
 from lrp_ref.ledger import Absorbed
-from lrp_ref.oracle.variants import CATALOGUE, Setting, Statistics, Variant, of_statistics
+from lrp_ref.oracle.settings import Setting, Variant
+from lrp_ref.oracle.variants import CATALOGUE, Statistics, of_statistics
 
 SEEN, LOOKED_AT, UNSEEN, STRANGERS = range(300), range(300, 400), range(400, 500), range(100)
 """LOOKED_AT were unseen until they were measured once, and then helped to mend what they had found."""

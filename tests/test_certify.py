@@ -241,14 +241,14 @@ def tied_by_tanh(weight):
 
 def test_a_tie_without_finite_expansion_is_named_and_not_guessed():
     graph = tied_by_tanh([[2.0, 1.0], [0.0, -1.0]])
-    with pytest.raises(lrp.Undecided, match=r'node "3.relu" \(ReLU\), sample 1, unit \(1,\): .* most=512') as caught:
+    with pytest.raises(lrp.Undecided, match=r'node "3.relu" \(ReLU\): sample 1, unit \(1,\): .* most=512') as caught:
         certify(graph, np.array([[0.0], [0.5]]), lrp.Epsilon(epsilon=0.5), [0, 0], most=512)
     assert caught.value.unit == (1, 1)
 
 
 def test_a_denominator_without_finite_expansion_is_named():
     graph = chain(L.Dense(weight=[[1.0, 1.0]]), L.Tanh(), L.Dense(weight=[[2.0, 1.0], [0.0, -1.0]]))
-    with pytest.raises(lrp.Undecided, match=r'node "2.dense" \(Dense\), sample 0, unit \(1,\)'):
+    with pytest.raises(lrp.Undecided, match=r'node "2.dense" \(Dense\): sample 0, unit \(1,\)'):
         certify(graph, np.array([[0.5]]), lrp.Zero(), np.ones((1, 2)), most=256)
     found = certify(graph, np.array([[0.5]]), lrp.Zero(), np.array([[1.0, 0.0]]), most=256)  # and where it gets no R
     assert found.precision < 256
@@ -309,6 +309,19 @@ def test_rationals_and_balls_agree():
     checks(other, one.exact["input"])
     checks(one, one.exact["input"])
     assert certify(graph, x[:, :, :, :], lrp.ZPlus(), 3, engine=None).engine in ("rationals", "balls")
+
+
+@pytest.mark.parametrize("target", [lrp.probability(1), lrp.log_odds(1)], ids=repr)
+def test_what_has_no_rational_value_is_enclosed_however_tiny(target):
+    graph, x = chain(L.Dense([[1.0, 2.0, 0.5]])), np.array([[0.5]])
+    found = certify(graph, x, lrp.Zero(), target)
+    assert found.engine == "balls"
+    ours = lrp.explain(graph, x, lrp.Zero(), target).relevance
+    assert 0 < found.error(ours) < 1e-14
+    with pytest.raises(lrp.NotExact):
+        certify(graph, x, lrp.Zero(), target, engine="rationals")
+    odds = lrp.with_log_odds(graph, 1)
+    assert certify(odds, x, lrp.Zero(), 0).error(lrp.explain(odds, x, lrp.Zero(), 0).relevance) < 1e-14
 
 
 def random_network(rng):

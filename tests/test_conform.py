@@ -26,7 +26,8 @@ from lrp_ref.oracle.conform import (
     tolerances,
 )
 from lrp_ref.oracle.peers import golden
-from lrp_ref.oracle.variants import CATALOGUE, Setting, named
+from lrp_ref.oracle.settings import Setting
+from lrp_ref.oracle.variants import CATALOGUE, variant_named
 from lrp_ref.oracle.vectors import VERSION, read
 from lrp_ref.oracle.vectors.files import DATA
 from lrp_ref.targets import StartRelevance
@@ -46,7 +47,7 @@ def ours(case, dtype="float64", change=(), rules=None, nodes=True):
     if change:
         setting = Setting.of(graph, x, composite, start)
         for name in change:
-            setting = named(name).everywhere(setting) or setting
+            setting = variant_named(name).everywhere(setting) or setting
         e = setting.explain()
     else:
         e = lrp.explain(graph, x, composite, start, edit=case.mask)
@@ -138,7 +139,7 @@ def test_a_consumer_with_a_published_formula_agrees_with_that_variant(change, ce
     assert report.counts["differs"] <= 0.2 * report.counts["variant"]
     first = report.differences[0]
     assert first.label == change
-    assert first.says == named(change).says
+    assert first.says == variant_named(change).says
     for rule, layer in cells.items():
         assert layer in first.cells[rule]
     changed = {case.id for case in cases if change in case.flags and not case.mask}
@@ -285,7 +286,7 @@ def test_the_text(report):
     cells = [v.verdict for v in report.verdicts if (v.rule, v.layer) == ("ZPlus", "Dense")]
     (row,) = [line for line in text.splitlines() if line.startswith("Dense ")]
     assert f"{cells.count('agrees')} {cells.count('variant')}a" in row
-    assert f"a  bias raw: {counts['variant']} cases\n   {named('bias raw').says}\n" in text
+    assert f"a  bias raw: {counts['variant']} cases\n   {variant_named('bias raw').says}\n" in text
     assert f"{counts['cannot']:7}  no max pool" in text
 
 
@@ -566,7 +567,7 @@ def test_the_same_relevance_agrees(run, tmp_path, explained, named_so):
 def test_another_is_diagnosed_and_exits_with_1(run, tmp_path, explained):
     x = digits().images[[3]].astype(float)
     setting = Setting.of(digits_cnn(), x, lrp.presets.epsilon_plus(), explained.targets[explained.graph.outputs[0]])
-    theirs = named("bias dropped").everywhere(setting).explain()
+    theirs = variant_named("bias dropped").everywhere(setting).explain()
     np.savez(tmp_path / "theirs.npz", **{name.replace("/", "_"): R for name, R in theirs.relevances.items()})
     code, out, err = compared(run, tmp_path / "theirs.npz")
     assert code == 1

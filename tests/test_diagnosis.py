@@ -10,8 +10,9 @@ import pytest
 
 import lrp_ref as lrp
 from lrp_ref import layers as L
-from lrp_ref.oracle import CATALOGUE, Setting, diagnose, named
-from lrp_ref.oracle.diagnosis import _forked, _Search, _walk
+from lrp_ref.oracle import CATALOGUE, Setting, diagnose, variant_named
+from lrp_ref.oracle.search import Search
+from lrp_ref.oracle.walks import forked, walked
 
 pytestmark = pytest.mark.filterwarnings("ignore:ZBox. .* input values lie beyond")
 
@@ -83,7 +84,7 @@ def test_a_layer_that_longdouble_lacks_is_diagnosed_too(dtype):
     d = diagnose(graph, X.astype(dtype), COMPOSITE, 1, setting.explain().relevances)
     assert d.verdict == "agree"
     assert 0 < d.bound < 2.0**12 * np.finfo(dtype).eps
-    theirs = named("bias dropped").at(setting, "side").explain().relevances
+    theirs = variant_named("bias dropped").at(setting, "side").explain().relevances
     d = diagnose(graph, X.astype(dtype), COMPOSITE, 1, theirs)
     assert (d.node, d.answer.names) == ("side", ("bias dropped",))
 
@@ -120,7 +121,7 @@ def test_exact_inputs_and_parts_of_the_layers_will_do():
     ],
 )
 def test_one_variant_is_named_where_it_is(name, node, tensor, only_input):
-    d = found(named(name).at(SETTING, node), only_input=only_input)
+    d = found(variant_named(name).at(SETTING, node), only_input=only_input)
     assert d.verdict == "explained"
     assert d.answer.names == (name,)
     assert d.answer.causes[0].nodes == (node,)
@@ -131,7 +132,7 @@ def test_one_variant_is_named_where_it_is(name, node, tensor, only_input):
 
 @pytest.mark.parametrize("only_input", [False, True])
 def test_the_same_at_all_nodes_is_one_cause(only_input):
-    d = found(named("bias dropped").everywhere(SETTING), only_input=only_input)
+    d = found(variant_named("bias dropped").everywhere(SETTING), only_input=only_input)
     (cause,) = d.answer.causes
     assert (cause.name, cause.nodes, cause.everywhere) == ("bias dropped", ("fc", "side", "conv"), True)
     assert d.node == "fc", "the first from the top"
@@ -139,7 +140,7 @@ def test_the_same_at_all_nodes_is_one_cause(only_input):
 
 @pytest.mark.parametrize("only_input", [False, True])
 def test_two_causes_are_both_named(only_input):
-    changed = named("inputs not split").at(named("max pool spread evenly").at(SETTING, "pool"), "conv")
+    changed = variant_named("inputs not split").at(variant_named("max pool spread evenly").at(SETTING, "pool"), "conv")
     d = found(changed, only_input=only_input)
     assert d.answer.names == ("inputs not split", "max pool spread evenly")
     assert d.node == "pool"
@@ -147,12 +148,12 @@ def test_two_causes_are_both_named(only_input):
 
 @pytest.mark.parametrize("only_input", [False, True])
 def test_two_causes_at_one_node_are_both_named(only_input):
-    changed = named("kernel flipped").at(named("bias dropped").at(SETTING, "conv"), "conv")
+    changed = variant_named("kernel flipped").at(variant_named("bias dropped").at(SETTING, "conv"), "conv")
     assert found(changed, only_input=only_input).answer.names == ("bias dropped", "kernel flipped")
 
 
 def test_a_start_is_named_and_blames_no_node():
-    d = found(named("start at 1").everywhere(SETTING))
+    d = found(variant_named("start at 1").everywhere(SETTING))
     assert d.answer.names == ("start at 1",)
     assert (d.node, d.tensor) == (None, "fc")
 
@@ -160,7 +161,7 @@ def test_a_start_is_named_and_blames_no_node():
 def test_float32_is_named_only_for_numbers_that_float32_has():
     theirs = {
         name: R.astype(np.float64)
-        for name, R in named("float32 arithmetic").everywhere(SETTING).explain().relevances.items()
+        for name, R in variant_named("float32 arithmetic").everywhere(SETTING).explain().relevances.items()
     }
     assert diagnose(GRAPH, X, COMPOSITE, 1, theirs).answer.names == ("float32 arithmetic",)
     assert diagnose(GRAPH, X, COMPOSITE, 1, theirs["input"]).answer.names == ("float32 arithmetic",)
@@ -169,12 +170,12 @@ def test_float32_is_named_only_for_numbers_that_float32_has():
 
 
 def test_an_ambiguous_answer_says_so():
-    d = found(named("stabilizer left out").at(SETTING, "fc"), only_input=True)
+    d = found(variant_named("stabilizer left out").at(SETTING, "fc"), only_input=True)
     assert d.ambiguous
     names = {hypothesis.names for hypothesis in d.hypotheses}
     assert names >= {("stabilizer left out",), ("stabilizer clipped",), ("stabilizer at exact zeros only",)}
     assert "ambiguous: these numbers do not tell it from" in str(d)
-    assert not found(named("add doubled").at(SETTING, "add"), only_input=True).ambiguous
+    assert not found(variant_named("add doubled").at(SETTING, "add"), only_input=True).ambiguous
 
 
 def test_of_an_ambiguous_answer_an_input_is_shown_that_tells():
@@ -182,14 +183,14 @@ def test_of_an_ambiguous_answer_an_input_is_shown_that_tells():
     z = SETTING.activations["fc"]
     i, k = np.argwhere(z < 0)[0]
     setting = Setting.of(GRAPH, X[i : i + 1], COMPOSITE, int(k))
-    theirs = named("start at the magnitude of the logit").everywhere(setting).explain().relevance
+    theirs = variant_named("start at the magnitude of the logit").everywhere(setting).explain().relevance
     d = diagnose(GRAPH, setting.x, COMPOSITE, int(k), theirs)
     assert d.answer.names == ("start at the magnitude of the logit",)
     (apart,) = d.apart
     assert apart.other.names == ("factor -1",)
     there = dataclasses.replace(setting, x=apart.x)
-    one = (named("start at the magnitude of the logit").everywhere(there) or there).explain().relevance
-    other = named("factor -1").at(there, "fc").explain().relevance
+    one = (variant_named("start at the magnitude of the logit").everywhere(there) or there).explain().relevance
+    other = variant_named("factor -1").at(there, "fc").explain().relevance
     assert abs(one - other).max() == pytest.approx(apart.difference * abs(one).max())
     assert apart.difference > 1
     assert "an input was found on which they differ by" in str(d)
@@ -215,7 +216,7 @@ def test_numbers_that_are_none_are_unknown():
 
 
 def test_one_cause_of_two_that_is_in_no_catalogue_leaves_it_unknown():
-    changed = named("bias dropped").at(SETTING, "fc")
+    changed = variant_named("bias dropped").at(SETTING, "fc")
     changed = changed.with_steps({"conv": dataclasses.replace(changed.at("conv"), factor=0.9)})
     assert found(changed).verdict == "unknown"
 
@@ -231,7 +232,7 @@ def test_what_cannot_be_compared_is_refused():
 
 
 def test_it_prints_and_goes_into_json():
-    d = found(named("bias dropped").at(SETTING, "side"))
+    d = found(variant_named("bias dropped").at(SETTING, "side"))
     lines = str(d).splitlines()
     assert lines[0].startswith('differ: first at the relevance of "relu", by ')
     assert lines[1].startswith("because: bias dropped at side; what remains is ")
@@ -246,22 +247,22 @@ def test_it_prints_and_goes_into_json():
 
 
 def test_many_walks_at_once_are_the_walks_one_by_one():
-    base = _walk(SETTING, {})
+    base = walked(SETTING, {})
     nodes = [node.name for node in reversed(SETTING.prepared.nodes)]
     moves = [(variant, node) for node in nodes for variant in CATALOGUE if variant.at(SETTING, node) is not None]
     steps = [(node, variant.change(SETTING.at(node))) for variant, node in moves]
-    at_once = _forked(base, {}, "input", nodes, steps)
+    at_once = forked(base, {}, "input", nodes, steps)
     assert len(at_once) == len(moves) > 50
     for i, (node, step) in enumerate(steps):
         alone = SETTING.with_steps({node: step})
-        expected = _walk(alone, {}).found["input"]
+        expected = walked(alone, {}).found["input"]
         np.testing.assert_allclose(at_once[i], expected, rtol=1e-9, atol=1e-12 * abs(expected).max())
-        assert (_walk(alone, {}, base).found["input"] == expected).all(), "taken over from the walk before"
+        assert (walked(alone, {}, base).found["input"] == expected).all(), "taken over from the walk before"
 
 
 def test_the_maps_to_the_input_are_the_walk():
-    search = _Search(SETTING, {"input": SETTING.explain().relevance}, CATALOGUE)
-    base = _walk(SETTING, {})
+    search = Search(SETTING, {"input": SETTING.explain().relevance}, CATALOGUE)
+    base = walked(SETTING, {})
     nodes = search.suspects("input", SETTING)
     assert nodes == tuple(node.name for node in reversed(GRAPH.nodes))
     maps = search.maps("input", SETTING, nodes)

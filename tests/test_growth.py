@@ -58,7 +58,7 @@ def test_as_many_bits_are_lost_as_foreseen_or_a_few_less(name, rules):
     (graph, x), composite = NETWORKS[name], as_composite(RULES[rules])
     if name == "gated" and rules != "product":
         composite = lrp.Composite([(lrp.kind(L.Mul), lrp.Product()), *composite.cases])
-    foreseen = bits_lost(graph, composite.assign(graph), {"input": x}, None)
+    foreseen = bits_lost(graph, composite.assign(graph), graph.forward(x), None)
     found = certify(graph, x, composite, engine="balls")
     if widest := found.radius().max():  # the numbers of a short way may all be exact
         lost = found.precision + math.log2(widest / found.scale())
@@ -69,4 +69,4 @@ def test_as_many_bits_are_lost_as_foreseen_or_a_few_less(name, rules):
 def test_nothing_is_lost_where_there_is_no_relevance():
     graph = chain(L.Dense([[1.0], [1.0]]))
     rules = as_composite(lrp.Zero()).assign(graph)
-    assert bits_lost(graph, rules, {"input": np.zeros((1, 2))}, 0) == 0
+    assert bits_lost(graph, rules, graph.forward(np.zeros((1, 2))), 0) == 0

@@ -10,7 +10,7 @@ import pytest
 
 import lrp_ref as lrp
 from lrp_ref import layers as L
-from lrp_ref.oracle import CATALOGUE, Setting, Statistics, Step, named, of_statistics
+from lrp_ref.oracle import CATALOGUE, Setting, Statistics, Step, of_statistics, variant_named
 
 E = 0.125
 G = 0.25
@@ -260,9 +260,9 @@ NETWORK = {
 def test_every_variant_of_the_catalogue_is_tested():
     assert len({variant.name for variant in CATALOGUE}) == len(CATALOGUE)
     assert {variant.name for variant in CATALOGUE} == {*CASES, *ADDS, *STARTS, *NETWORK}
-    assert named("bias dropped").name == "bias dropped"
+    assert variant_named("bias dropped").name == "bias dropped"
     with pytest.raises(lrp.LrpError, match="no variant"):
-        named("bias forgotten")
+        variant_named("bias forgotten")
     for variant in CATALOGUE:
         assert variant.says
         assert variant.who
@@ -278,7 +278,7 @@ def test_a_variant_at_one_layer_by_definition(name, exact):
     layer, x, rule, op, expected = CASES[name]
     R = np.random.default_rng(3).integers(-8, 9, op.outputs) / 8
     setting = of_layer(layer, x, rule, R, exact)
-    variant, (node,) = named(name), (n.name for n in setting.prepared.nodes)
+    variant, (node,) = variant_named(name), (n.name for n in setting.prepared.nodes)
     changed = variant.at(setting, node)
     assert variant.nodes(setting) == (node,)
     e = changed.explain()
@@ -296,7 +296,7 @@ def test_a_variant_of_an_add_by_definition(name, exact):
     graph = lrp.Graph([lrp.Node("add", L.Add(), "u", "v")], outputs="add", inputs=("u", "v"))
     x = {"u": exact(u[None]), "v": exact(v[None])}
     setting = Setting.of(graph, x, lrp.Norm(epsilon=E), exact(R[None]))
-    e = named(name).at(setting, "add").explain()
+    e = variant_named(name).at(setting, "add").explain()
     ours = [*lrp.fractions(e.relevance["u"]).ravel(), *lrp.fractions(e.relevance["v"]).ravel()]
     assert ours == list(ADDS[name](by.add([(5,), (5,)]), [*u, *v], R))
     default = setting.explain().relevance
@@ -307,7 +307,7 @@ def test_a_variant_of_an_add_by_definition(name, exact):
 def test_a_start_by_definition(name, exact):
     target, start = STARTS[name]
     setting = Setting.of(lrp.chain(DENSE), exact(AT), lrp.Epsilon(epsilon=E), target)
-    changed = named(name).everywhere(setting)
+    changed = variant_named(name).everywhere(setting)
     assert lrp.fractions(setting.activations["0.dense"]).tolist() == LOGITS.tolist()
     R = start(LOGITS[0])
     ours = lrp.fractions(changed.explain().relevance)[0]
@@ -316,12 +316,12 @@ def test_a_start_by_definition(name, exact):
         assert np.allclose([float(a) for a in ours], [float(b) for b in expected], rtol=1e-14, atol=0)
     else:
         assert ours.tolist() == by.epsilon(DENSE_OP, AT[0], R, epsilon=E).R_in
-    assert named(name).everywhere(changed) is None, "twice is once"
+    assert variant_named(name).everywhere(changed) is None, "twice is once"
 
 
 def test_a_start_follows_the_network_it_starts_from():
     setting = Setting.of(lrp.chain(DENSE), AT, lrp.Epsilon(epsilon=E), 1)
-    changed = dataclasses.replace(named("start at the magnitude of the logit").everywhere(setting), x=2 * AT)
+    changed = dataclasses.replace(variant_named("start at the magnitude of the logit").everywhere(setting), x=2 * AT)
     (z,) = changed.activations["0.dense"]
     assert changed.explain().relevances["0.dense"].tolist() == [[0, abs(z[1]), 0]]
 
@@ -364,16 +364,16 @@ WITHOUT = {
 @pytest.mark.parametrize("name", WITHOUT)
 def test_a_variant_that_cannot_matter_says_so(name):
     for layer, rule in WITHOUT[name]:
-        assert named(name).change(Step(layer=layer, rule=rule)) is None, (layer, rule)
+        assert variant_named(name).change(Step(layer=layer, rule=rule)) is None, (layer, rule)
 
 
 def test_starts_that_cannot_matter_say_so():
     setting = Setting.of(lrp.chain(DENSE), AT, lrp.Epsilon(epsilon=E), 2)
-    assert named("start at the logit").everywhere(setting) is None
-    assert named("start at the magnitude of the logit").everywhere(setting) is None
-    assert named("start at the greatest logit").everywhere(setting) is None
+    assert variant_named("start at the logit").everywhere(setting) is None
+    assert variant_named("start at the magnitude of the logit").everywhere(setting) is None
+    assert variant_named("start at the greatest logit").everywhere(setting) is None
     several = dataclasses.replace(setting, target=np.array([[1.0, 2.0, 0.0]]))
-    assert named("start at 1").everywhere(several) is None, "of which class?"
+    assert variant_named("start at 1").everywhere(several) is None, "of which class?"
 
 
 # --- variants of the whole setting --------------------------------------------------------------------------------
@@ -406,16 +406,16 @@ def test_batch_norm_folded_and_not_folded_are_what_canonizing_does():
     passed, folded = small(rules()), small(rules(canonize=[lrp.canonize]))
     a, b = passed.explain().relevance, folded.explain().relevance
     assert (a != b).any()
-    assert (named("batch norm folded").everywhere(passed).explain().relevance == b).all()
-    assert (named("batch norm not folded").everywhere(folded).explain().relevance == a).all()
-    assert named("batch norm folded").everywhere(folded) is None
-    assert named("batch norm not folded").everywhere(passed) is None
+    assert (variant_named("batch norm folded").everywhere(passed).explain().relevance == b).all()
+    assert (variant_named("batch norm not folded").everywhere(folded).explain().relevance == a).all()
+    assert variant_named("batch norm folded").everywhere(folded) is None
+    assert variant_named("batch norm not folded").everywhere(passed) is None
 
 
 @pytest.mark.parametrize("epsilon", [1e-5, 1e-3])
 def test_batch_norm_that_leaves_its_epsilon(epsilon):
     folded = small(rules(canonize=[lrp.canonize]), x=X[None])
-    changed = named(f"batch norm leaves its epsilon, {epsilon:g}").everywhere(folded)
+    changed = variant_named(f"batch norm leaves its epsilon, {epsilon:g}").everywhere(folded)
     canonized = folded.prepared
     nodes = [
         *(lrp.Node(n.name, n.layer, *("bn" if i == "c1" else i for i in n.inputs)) for n in canonized.nodes),
@@ -426,23 +426,24 @@ def test_batch_norm_that_leaves_its_epsilon(epsilon):
     assert (changed.explain().relevance == expected.relevance).all()
     assert (changed.explain().output != folded.explain().output).any()
     assert (
-        named("batch norm leaves its epsilon, 1e-05").everywhere(Setting.of(lrp.chain(DENSE), AT, lrp.Zero())) is None
+        variant_named("batch norm leaves its epsilon, 1e-05").everywhere(Setting.of(lrp.chain(DENSE), AT, lrp.Zero()))
+        is None
     )
 
 
 def test_first_layers():
     box = small(rules(first=lrp.ZBox(low=-2, high=2, epsilon=E)))
     plain = small(rules())
-    ours = named("first layer as the others").everywhere(box).explain().relevance
+    ours = variant_named("first layer as the others").everywhere(box).explain().relevance
     assert (ours == plain.explain().relevance).all()
-    assert named("first layer as the others").everywhere(plain) is None
+    assert variant_named("first layer as the others").everywhere(plain) is None
     for name, rule in (("Flat", lrp.Flat(epsilon=E)), ("w^2", lrp.WSquare(epsilon=E))):
         asked = small(rules(first=rule))
         assert (
-            named(f"first layer by {name}").everywhere(plain).explain().relevance == asked.explain().relevance
+            variant_named(f"first layer by {name}").everywhere(plain).explain().relevance == asked.explain().relevance
         ).all()
-        assert named(f"first layer by {name}").everywhere(asked) is None
-    julia = named("Flat on the first convolution only")
+        assert variant_named(f"first layer by {name}").everywhere(asked) is None
+    julia = variant_named("Flat on the first convolution only")
     assert julia.everywhere(small(rules(first=lrp.Flat()))) is None, "the first layer is a convolution"
     square = L.Dense(np.array([[1.0, -0.5], [0.25, 2]]), np.array([1.0, -1]))
     mlp = lrp.chain(square, L.ReLU(), square)
@@ -454,12 +455,12 @@ def test_first_layers():
 
 def test_float32_arithmetic():
     setting = small(rules(), x=X[None])
-    changed = named("float32 arithmetic").everywhere(setting).explain()
+    changed = variant_named("float32 arithmetic").everywhere(setting).explain()
     assert changed.relevance.dtype == np.float32
     expected = lrp.explain(setting.graph, X[None].astype(np.float32), rules(), 1, engine="plain")
     assert (changed.relevance == expected.relevance).all()
-    assert named("float32 arithmetic").everywhere(small(rules())) is None, "exact"
-    assert named("float32 arithmetic").everywhere(small(rules(), x=X[None].astype(np.float32))) is None
+    assert variant_named("float32 arithmetic").everywhere(small(rules())) is None, "exact"
+    assert variant_named("float32 arithmetic").everywhere(small(rules(), x=X[None].astype(np.float32))) is None
 
 
 def test_variants_that_need_the_statistics_of_a_batch_norm():
@@ -492,6 +493,6 @@ def test_two_variants_at_one_node_add_up(exact):
     for names in (("bias dropped", "factor 2", "kernel flipped"), ("kernel flipped", "bias dropped", "factor 2")):
         changed = setting
         for name in names:
-            changed = named(name).at(changed, "0.conv")
+            changed = variant_named(name).at(changed, "0.conv")
         expected = by.z_plus(conv_op(KERNEL[:, :, ::-1, ::-1]), X, R, epsilon=E, bias="none").R_in
         assert lrp.fractions(changed.explain().relevance).ravel().tolist() == [2 * r for r in expected]

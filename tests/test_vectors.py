@@ -42,7 +42,8 @@ import lrp_ref as lrp
 from lrp_ref import cli
 from lrp_ref.oracle import vectors as shipped
 from lrp_ref.oracle.balls import working
-from lrp_ref.oracle.variants import CATALOGUE, Setting, of_statistics
+from lrp_ref.oracle.settings import Setting
+from lrp_ref.oracle.variants import CATALOGUE, of_statistics
 from lrp_ref.oracle.vectors import compute, coverage, generate, margins, numbers, schema, singles, spelled
 from lrp_ref.oracle.vectors.cases import CONDITIONS, conditions
 from lrp_ref.oracle.vectors.instances import GROUP, instances

@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 from ..arrays import Array, is_exact, namespace, ones, zeros
 from ..composites import Composite, as_composite
-from ..errors import ArithmeticMismatch, GraphError, LrpError
+from ..errors import ArithmeticMismatch, GraphError
 from ..explain import Arrays, Explanation, checked_edit, explained, masked, refuse_poles, targets_of
-from ..graph import Graph, Node
+from ..graph import Graph, Node, naming
 from ..layers import ReLU
 from ..layers.base import Shape
 from ..ledger import Entry, Ledger
 from ..propagate import Rule
 from ..signs import positive_nodes
-from ..stabilize import AtZero, Clipped, Signed, SignedOrZero, Unsigned
+from ..stabilize import BY_ELEMENT
 from ..values import value
 from . import signs
 from .flow import Call, Flow, Step
@@ -25,7 +25,6 @@ from .product import Product
 from .steps import Summing, step_of
 from .sweep import Books, finished
 
-_BY_ELEMENT = (Signed, Unsigned, AtZero, Clipped, SignedOrZero)
 """Stabilizers whose e_k depends on z_k alone."""
 
 
@@ -121,10 +120,6 @@ class _Ready:
     def __init__(self, graph: Graph, composite: Composite, keep: str) -> None:
         self.graph, self.keep, self.memory = graph, keep, Memory()
         self.rules = composite.assign(graph)
-        self.readers: dict[str, list[Node]] = {}
-        for node in graph.nodes:
-            for source in node.inputs:
-                self.readers.setdefault(source, []).append(node)
         dead, not_negative = signs.dead(graph, self.rules), positive_nodes(graph)
         self.steps: dict[str, Step] = {}
         self.needed = {*graph.inputs, *graph.outputs}
@@ -144,9 +139,9 @@ class _Ready:
 
     def _rectifiable(self, node: Node) -> bool:
         """Whether a dead node's output may be what a ReLU makes of it: where z <= 0 there is no relevance to divide."""
-        readers = self.readers.get(node.name, [])
+        readers = [reader for reader, _ in self.graph.readers[node.name]]
         alone = len(readers) == 1 and node.name not in self.graph.outputs and self.keep == "input"
-        return alone and type(readers[0].layer) is ReLU and isinstance(self.rules[node.name].stabilizer, _BY_ELEMENT)
+        return alone and type(readers[0].layer) is ReLU and type(self.rules[node.name].stabilizer) in BY_ELEMENT
 
     def _forward(
         self, values: Mapping[str, Array], *, keep_all: bool
@@ -154,14 +149,12 @@ class _Ready:
         """The activations that the way back reads, all shapes, and what the steps want to know."""
         activations: dict[str, Any] = dict(values)
         shapes = {name: a.shape for name, a in values.items()}
-        known, waiting = {}, {source: len(readers) for source, readers in self.readers.items()}
+        known, waiting = {}, {source: len(readers) for source, readers in self.graph.readers.items()}
         for node in self.graph.nodes:
             inputs = [activations[source] for source in node.inputs]
-            try:
+            with naming(node):
                 node.layer.check(*(a.shape for a in inputs))
                 activations[node.name], known[node.name] = self.steps[node.name].forward(inputs, self.memory)
-            except LrpError as error:
-                raise type(error)(f'node "{node.name}" ({node.kind}): {error}') from error
             shapes[node.name] = activations[node.name].shape
             for source in node.inputs:
                 waiting[source] -= 1
@@ -207,12 +200,10 @@ class _Ready:
             inputs = [activations[source] for source in node.inputs]
             z = activations[node.name] if keep_all else activations.pop(node.name)
             call = Call(inputs, [shapes[source] for source in node.inputs], z, known.pop(node.name), memory)
-            try:
+            with naming(node):
                 if strict:
                     refuse_poles(self.rules[node.name], node, inputs, flow.R)
                 sent, books, computed_by[node.name] = self.steps[node.name].back(call, flow)
-            except LrpError as error:
-                raise type(error)(f'node "{node.name}" ({node.kind}): {error}') from error
             entries.append(_entry(node, came, flow, sent, books))
             for source, part in zip(node.inputs, sent, strict=True):
                 flows[source] = _joined(flows[source], part, memory) if source in flows else part

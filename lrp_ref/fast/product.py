@@ -49,11 +49,7 @@ class Ridden:
 
 def fits(rule: Rule) -> bool:
     """Whether the rule's shares are all that there is to it, and their portions can be dealt out block by block."""
-    own = ("back", "linear_map", "modified", "portions_at")
-    if rule.bias == "spread" or any(getattr(type(rule), name) is not getattr(Rule, name) for name in own):
-        return False
-    shares = rule.shares()
-    return bool(shares) and all(not callable(s.portion) or s.portion in _SIGNS for s in shares)
+    return rule.only_shares and all(not callable(s.portion) or s.portion in _SIGNS for s in rule.shares())
 
 
 class Product:

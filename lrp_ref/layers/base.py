@@ -28,6 +28,8 @@ class Layer:
     """The least and the greatest number of inputs (None: any)."""
     probabilities: ClassVar[bool] = False
     """Whether the outputs are probabilities rather than logits."""
+    rational: ClassVar[bool] = True
+    """Whether it maps rationals to rationals."""
     product: ClassVar[bool] = False
     """Whether the inputs are factors: frozen, each has a linear map of its own, and there is none of them together."""
 

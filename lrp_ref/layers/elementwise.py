@@ -54,9 +54,6 @@ _ROOT_TWO_OVER_PI = math.sqrt(2 / math.pi)
 class Activation(Layer):
     """A function of one number, applied to each element."""
 
-    rational: ClassVar[bool] = True
-    """Whether it maps rationals to rationals."""
-
     @property
     def wire(self) -> bool:
         """True: Pass is the usual rule."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ..arrays import Array, divide, exp, like, log, namespace, near_greatest, number, ones, total, where
 from ..errors import ShapeError
@@ -383,6 +383,8 @@ class SoftMinPool(Layer):
       entropy; the surplus -H(pi) is booked as unclaimed.
     """
 
+    rational: ClassVar[bool] = False
+
     share: Literal["eta", "z"] = "eta"
 
     def __post_init__(self) -> None:
@@ -433,3 +435,7 @@ class SoftMin(Linear):
     def portions(self, a: Array) -> Array | None:
         """The shares that the pool deals out."""
         return self.shares
+
+
+MAX_POOLS = (MaxPool, GlobalMaxPool, AdaptiveMaxPool)
+AVERAGE_POOLS = (AvgPool, GlobalAvgPool, AdaptiveAvgPool)

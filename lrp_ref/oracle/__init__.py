@@ -7,6 +7,7 @@ what makes another differ. The conformance vectors, which any framework can be h
 """
 
 from . import vectors
+from .answers import Apart, Cause, Diagnosis, Hypothesis
 from .balls import Ball
 from .certify import Certificate, certify
 from .conform import (
@@ -15,22 +16,9 @@ from .conform import (
     Verdict,
     conform,
 )
-from .diagnosis import (
-    Apart,
-    Cause,
-    Diagnosis,
-    Hypothesis,
-    diagnose,
-)
-from .variants import (
-    CATALOGUE,
-    Setting,
-    Statistics,
-    Step,
-    Variant,
-    named,
-    of_statistics,
-)
+from .diagnosis import diagnose
+from .settings import Setting, Step, Variant
+from .variants import CATALOGUE, Statistics, of_statistics, variant_named
 from .vectors.read import Case
 
 __all__ = [
@@ -52,7 +40,7 @@ __all__ = [
     "certify",
     "conform",
     "diagnose",
-    "named",
     "of_statistics",
+    "variant_named",
     "vectors",
 ]  # fmt: skip

@@ -8,18 +8,17 @@ denominator) and to make the enclosures small.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from ..arrays import Array, exact, floats, number, zeros
 from ..composites import Assignment, Composite, as_composite
-from ..errors import GraphError, LrpError, ShapeError, Undecided
+from ..errors import GraphError, LrpError, NotExact, ShapeError, Undecided
 from ..explain import explain, one_or_all, targets_of
-from ..graph import Graph, Node
-from ..layers import Activation, Layer, Softmax
+from ..graph import Graph, Node, naming
+from ..layers import Layer
 from ..layers.base import Wires
 from ..layers.pool import WindowSum
 from ..propagate import Rule
@@ -159,11 +158,16 @@ def certify(
     composite = as_composite(composite)
     graph = composite.prepare(graph)
     rules = composite.assign(graph)
-    work = _Work(graph, rules, values)
+    in_floats = graph.forward({name: floats(a).astype(np.float64) for name, a in values.items()})
+    work = _Work(graph, rules, values, {name: a.shape for name, a in in_floats.items()})
     if engine == "rationals" or (engine is None and work.tiny()):
-        return _in_rationals(graph, values, composite, target, keep)
-    lost = bits_lost(graph, rules, work.floats, target)
-    bits = min(most, SPARE + math.ceil(lost - math.log2(radius)))
+        try:
+            return _in_rationals(graph, values, composite, target, keep)
+        except NotExact:
+            if engine == "rationals":
+                raise  # else it is no network for them
+    bits = min(most, SPARE + math.ceil(bits_lost(graph, rules, in_floats, target) - math.log2(radius)))
+    del in_floats
     while True:
         try:
             found = _in_balls(work, target, bits, keep, threads)
@@ -172,7 +176,7 @@ def certify(
                 raise Undecided(f"{error} (with {bits} bits; most={most})", *error.between, unit=error.unit) from error
             bits = min(most, bits + bits // 2)
             continue
-        short = max(_shortage(R, radius) for R in found.relevances.values())
+        short = max(_shortage(found, name, radius) for name in found.relevances)
         if short <= 0:
             return found
         if bits >= most:
@@ -180,14 +184,15 @@ def certify(
         bits = min(most, bits + math.ceil(short) + 8)
 
 
+@value
 class _Work:
     """A network to certify, and what it costs."""
 
-    def __init__(self, graph: Graph, rules: Assignment, values: Mapping[str, Array]) -> None:
-        self.graph, self.rules, self.values = graph, rules, values
-        self.floats = {name: floats(a).astype(np.float64) for name, a in values.items()}
-        activations = graph.forward(self.floats)
-        self.shapes = {name: a.shape for name, a in activations.items()}
+    graph: Graph
+    rules: Assignment
+    values: Mapping[str, Array]
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of all activations."""
 
     def multiplications(self, node: Node) -> int:
         """Of one contraction at a node, 0 where it has none."""
@@ -201,13 +206,9 @@ class _Work:
         )
 
     def tiny(self) -> bool:
-        """Whether rationals will do: few numbers, and none that has no rational value."""
-        size = self.total() + sum(math.prod(shape) for shape in self.shapes.values())
-        rational = all(
-            not isinstance(node.layer, (Activation, Softmax)) or node.layer.rational for node in self.graph.nodes
-        )
+        """Whether rationals will do, if they can: there are few numbers, and no root that they would round."""
         rounded = any(isinstance(rule.stabilizer, Relative) for rule in self.rules.values())
-        return size <= TINY and rational and not rounded
+        return self.total() + sum(map(math.prod, self.shapes.values())) <= TINY and not rounded
 
 
 def _in_rationals(
@@ -232,7 +233,7 @@ def _in_balls(work: _Work, target: Any, bits: int, keep: str, threads: int | Non
         some = activations[graph.inputs[0]].reshape(-1)[:1]
         for node in graph.nodes:
             inputs = [activations[source] for source in node.inputs]
-            with _at(node, inputs):
+            with naming(node), tiles.located(inputs):
                 if tiles.fits(node.layer):
                     activations[node.name] = tiles.forward(node.layer, inputs[0], bar.advance)
                 else:
@@ -244,7 +245,7 @@ def _in_balls(work: _Work, target: Any, bits: int, keep: str, threads: int | Non
             if node.name not in relevance:
                 continue
             inputs, z, R = [activations[source] for source in node.inputs], activations[node.name], relevance[node.name]
-            with _at(node, [*inputs, z]):
+            with naming(node), tiles.located([*inputs, z]):
                 parts = _back(node.layer, rules[node.name], inputs, z, R, bar)
             for source, part in zip(node.inputs, parts, strict=True):
                 relevance[source] = relevance[source] + part if source in relevance else part
@@ -258,9 +259,9 @@ def _in_balls(work: _Work, target: Any, bits: int, keep: str, threads: int | Non
 
 def _back(layer: Layer, rule: Rule, inputs: list[Array], z: Array, R: Array, bar: Progress) -> tuple[Array, ...]:
     """The relevance of each input."""
-    if not (tiles.fits(layer) and tiles.deals(rule)):
+    if not (tiles.fits(layer) and rule.only_shares):
         layer = layer.like(R.reshape(-1)[:1])
-    if tiles.deals(rule):
+    if rule.only_shares:
         return tiles.back(layer, rule, inputs, z, R, bar.advance)
     if type(rule) is Pass:
         wires, a = rule.linear_map(layer, inputs)
@@ -282,24 +283,9 @@ def _to_winners(pool: WindowSum, R: Array, shape: Sequence[int]) -> Array:
     return R_in.reshape(tuple(shape))
 
 
-@contextmanager
-def _at(node: Node, known: Sequence[Array]) -> Iterator[None]:
-    """Names the node in errors, and the unit of what could not be decided among the arrays known."""
-    where = f'node "{node.name}" ({node.kind})'
-    try:
-        with tiles.located(known):
-            yield
-    except Undecided as error:
-        unit = f", sample {error.unit[0]}, unit {error.unit[1:]}" if error.unit else ""
-        raise Undecided(f"{where}{unit}: {error}", *error.between, unit=error.unit) from error
-    except LrpError as error:
-        raise type(error)(f"{where}: {error}") from error
-
-
-def _shortage(R: Array, radius: float) -> float:
+def _shortage(found: Certificate, name: str, radius: float) -> float:
     """How many bits more it takes until every radius is small beside max |R|."""
-    worst = float(_each(lambda ball: ball.radius, R).max(initial=0.0))
-    scale = float(_each(lambda ball: lower(abs(ball.arb)), R).max(initial=0.0))
+    worst, scale = float(found.radius(name).max(initial=0.0)), found.scale(name)
     if worst == 0:
         return 0.0
     return math.log2(worst / scale / radius) if scale > 0 and math.isfinite(worst) else 64.0

@@ -20,12 +20,14 @@ from ..arrays import Array, to_host, unit_roundoff
 from ..errors import LrpError
 from ..explain import explain
 from ..propagate import Rule
-from ..rules import AlphaBeta, Gradient, Pass, Product, ZPlus
+from ..rules import AlphaBeta, Pass, ZPlus
 from ..targets import StartRelevance
 from ..text import Progress, table
 from ..values import value
-from .diagnosis import LEAST, MARGIN, diagnose
-from .variants import CATALOGUE, Setting, Variant
+from .diagnosis import diagnose
+from .search import LEAST, MARGIN
+from .settings import Setting, Variant
+from .variants import CATALOGUE
 from .vectors import read
 from .vectors.files import VERSION
 from .vectors.read import Case
@@ -84,7 +86,7 @@ def cell(case: Case) -> tuple[str, str]:
     some = some or [node for node in nodes if node.kind not in ("Flatten", "Transpose")] or list(nodes)
     if len(some) == 1 and some[0].name in case.rules:
         return type(case.rules[some[0].name]).__name__, some[0].kind
-    names = {type(rule).__name__ for rule in case.rules.values() if not isinstance(rule, _UNDIVIDED)}
+    names = {type(rule).__name__ for rule in case.rules.values() if rule.shares()}
     return ", ".join(sorted(names)) or "Pass", "network"
 
 
@@ -203,7 +205,7 @@ def _diagnosed(
 
 def _plainer(rule: Rule, zero: float) -> Rule:
     """The rule with another epsilon in place of 0; alpha-beta with beta = 0 as z+, which the catalogue knows better."""
-    if not isinstance(rule, _UNDIVIDED) and not rule.epsilon and zero:
+    if rule.shares() and not rule.epsilon and zero:
         rule = dataclasses.replace(rule, epsilon=zero)
     if isinstance(rule, AlphaBeta) and rule.alpha == 1:
         return ZPlus(split=rule.split, epsilon=rule.epsilon, stabilizer=rule.stabilizer, bias=rule.bias)
@@ -212,7 +214,6 @@ def _plainer(rule: Rule, zero: float) -> Rule:
 
 ZERO_DIVIDED = "zero denominators divided by"
 """No other formula, and so not in the catalogue: epsilon = 0 cannot be asked for."""
-_UNDIVIDED = (Pass, Gradient, Product)
 
 
 # --- many cases ---------------------------------------------------------------------------------------------------

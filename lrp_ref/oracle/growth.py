@@ -17,23 +17,23 @@ from ..explain import targets_of
 from ..graph import Graph, Node
 from ..layers import ReLU
 from ..propagate import Rule
-from .tiles import deals
 
 Wide = tuple[Array, Array]
 """Numbers, and how wide their balls are."""
 
 
-def bits_lost(graph: Graph, rules: Mapping[str, Rule], x: Mapping[str, Array], target: Any) -> float:
+def bits_lost(graph: Graph, rules: Mapping[str, Rule], activations: Mapping[str, Array], target: Any) -> float:
     """log2 of the greatest width of the inputs' relevance over its greatest magnitude, in units of one rounding.
 
-    x : float64 arrays by the name of the input
+    activations : float64 arrays by the names of inputs and nodes
     """
-    graph = graph.like(x)
-    wide: dict[str, Wide] = {name: (a, np.zeros(a.shape)) for name, a in x.items()}
+    graph = graph.like(activations[graph.inputs[0]])
+    wide: dict[str, Wide] = {name: (activations[name], np.zeros(activations[name].shape)) for name in graph.inputs}
     with np.errstate(all="ignore"):
         for node in graph.nodes:
-            wide[node.name] = _forward(node, [wide[source] for source in node.inputs])
-        goals = targets_of(graph, {name: a for name, (a, _) in wide.items()}, target)
+            z = activations[node.name]
+            wide[node.name] = z, _width(node, [wide[source] for source in node.inputs], z)
+        goals = targets_of(graph, activations, target)
         relevance: dict[str, Wide] = {}
         for name, goal in goals.items():
             R = goal.start(wide[name][0])
@@ -53,22 +53,21 @@ def bits_lost(graph: Graph, rules: Mapping[str, Rule], x: Mapping[str, Array], t
     return max(0.0, lost) if np.isfinite(lost) else 0.0
 
 
-def _forward(node: Node, inputs: Sequence[Wide]) -> Wide:
+def _width(node: Node, inputs: Sequence[Wide], z: Array) -> Array:
+    """Of the output z."""
     layer, numbers = node.layer, [a for a, _ in inputs]
-    layer.check(*(a.shape for a in numbers))
-    z = layer.forward(*numbers)
     if layer.product:
         (u, of_u), (v, of_v) = inputs
-        return z, abs(u) * of_v + abs(v) * of_u + abs(z)
+        return abs(u) * of_v + abs(v) * of_u + abs(z)
     frozen = layer.frozen(*numbers)
     weight, _ = frozen.parameters(layer.join(*numbers))
     w = frozen.linear(layer.join(*(width for _, width in inputs)), abs(weight))
-    return z, np.where(z == 0, 0, w) if isinstance(layer, ReLU) else w + abs(z)
+    return np.where(z == 0, 0, w) if isinstance(layer, ReLU) else w + abs(z)
 
 
 def _back(node: Node, rule: Rule, inputs: Sequence[Wide], out: Wide) -> list[Wide]:
     layer, numbers, (R, of_R) = node.layer, [a for a, _ in inputs], out
-    if not deals(rule):
+    if not rule.only_shares:
         parts, widths = rule.back(layer, numbers, R)[0], rule.back(layer, numbers, of_R)[0]
         return [(part, abs(width) + abs(part)) for part, width in zip(parts, widths, strict=True)]
     frozen, a = rule.linear_map(layer, numbers)

@@ -22,7 +22,7 @@ from ..layers.base import Linear
 from ..layers.window import Window
 from ..propagate import Rule, Share, Term, Transform, keep
 from ..rules import Raised, nothing, one, square, where_negative, where_positive
-from ..stabilize import AtZero, Clipped, Signed, SignedOrZero, Unsigned
+from ..stabilize import BY_ELEMENT, Signed
 from ..values import value
 from .balls import arbs, balls, flint, unwrapped, wrapped
 
@@ -32,19 +32,10 @@ TILE = 1 << 20
 Advance = Callable[[int], None]
 """Told how many multiplications were done."""
 
-_BY_ELEMENT = (Signed, Unsigned, AtZero, Clipped, SignedOrZero)
-
 
 def fits(layer: Layer) -> bool:
     """Whether the layer is one of those that are computed in tiles."""
     return isinstance(layer, (Dense, Conv, ConvTranspose)) and not is_exact(layer.weight)
-
-
-def deals(rule: Rule) -> bool:
-    """Whether the rule's shares are all that there is to it."""
-    own = ("back", "linear_map", "modified", "portions_at")
-    as_usual = all(getattr(type(rule), name) is getattr(Rule, name) for name in own)
-    return as_usual and bool(rule.shares()) and rule.bias != "spread"
 
 
 def multiplications(layer: Any, shape: Sequence[int]) -> int:
@@ -63,7 +54,7 @@ def forward(layer: Any, a: Array, advance: Advance) -> Array:
 
 
 def back(layer: Any, rule: Rule, inputs: Sequence[Array], z: Array, R: Array, advance: Advance) -> tuple[Array, ...]:
-    """The relevance of each input under a rule that :func:`deals`: the four steps, less what is certain to be 0.
+    """The relevance of each input under a rule that has only shares: the four steps, less what is certain to be 0.
 
     Outputs whose relevance is exactly 0 give nothing, whatever their denominators, so that these need not be decided.
     Nothing is booked: what balances is known where the relevance is.
@@ -119,7 +110,7 @@ def _stabilized(rule: Rule, own: Array, live: Array, met: list[Array]) -> Array:
     met.append(z)
     if type(rule.stabilizer) is Signed and rule.epsilon == 0:  # whatever the sign of z
         return z
-    if isinstance(rule.stabilizer, _BY_ELEMENT):
+    if type(rule.stabilizer) in BY_ELEMENT:
         d = z + rule.stabilizer(z, rule.epsilon)
     else:  # it may look at others
         whole = wrapped(own)
@@ -141,6 +132,8 @@ def located(met: Sequence[Array], live: Array | None = None, shape: Sequence[int
                 if error.unit is None and any(ball is one for one in error.between):
                     index = np.unravel_index(i, array.shape) if live is None else np.unravel_index(live[i], shape)
                     error.unit = tuple(map(int, index))
+                    sample, *unit = error.unit
+                    error.args = (f"sample {sample}, unit {tuple(unit)}: {error}",)
         raise
 
 

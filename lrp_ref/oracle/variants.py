@@ -5,7 +5,7 @@ into None where it does not apply or can have no effect; what the new setting gi
 propagation as everything else, in any arithmetic.
 
 >>> setting = Setting.of(graph, x, composite, target=3)  # doctest: +SKIP
->>> named("bias dropped").everywhere(setting).explain().relevance  # doctest: +SKIP
+>>> variant_named("bias dropped").everywhere(setting).explain().relevance  # doctest: +SKIP
 
 Sources of the differences: zennit 0.5.1, captum 0.9.0, LXT 2.1, iNNvestigate 2.1, RelevancePropagation.jl 3.0 with
 Flux, lrp_toolbox, LRP_for_LSTM, the authors' tutorial, BiLRP, and Binder's code for ResNet and DenseNet, as run or
@@ -16,35 +16,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Any
 
-from ..arrays import Array, divide, exact, floats, is_exact, like, number, ones, zeros
+from ..arrays import Array, divide, exact, floats, is_enclosed, is_exact, like, namespace, number, ones, zeros
 from ..canonize import batch_norm_folded
-from ..composites import Composite, Predicate, as_composite
 from ..errors import LrpError
-from ..explain import Arrays, Explanation, explain
 from ..graph import Graph, Node, chain
 from ..layers import (
     Activation,
-    AdaptiveAvgPool,
-    AdaptiveMaxPool,
     Add,
-    AvgPool,
     BatchNorm,
     Conv,
     ConvTranspose,
     Dense,
-    GlobalAvgPool,
-    GlobalMaxPool,
     Layer,
-    MaxPool,
     Near,
     Scale,
     Sub,
     SumPool,
 )
+from ..layers.pool import AVERAGE_POOLS, MAX_POOLS
 from ..ledger import Absorbed
 from ..propagate import Rule, Share, Term, keep
 from ..rules import (
@@ -63,173 +55,17 @@ from ..rules import (
     ZPlus,
 )
 from ..stabilize import AtZero, Clipped, Relative, SignedOrZero, Unsigned
-from ..targets import Target, as_target, fixed, one_hot, softmax
+from ..targets import one_hot, softmax
 from ..values import value
+from .settings import Setting, Start, Step, Variant
 
-MAX_POOLS = (MaxPool, GlobalMaxPool, AdaptiveMaxPool)
-MEAN_POOLS = (AvgPool, GlobalAvgPool, AdaptiveAvgPool, SumPool)
+MEAN_POOLS = (*AVERAGE_POOLS, SumPool)
 WEIGHTED = (Dense, Conv, ConvTranspose)
 TAKE_BIAS = (Zero, Epsilon, Norm, Gamma, GeneralizedGamma, ZPlus, ZMinus, AlphaBeta)
 """Rules whose denominators hold the bias."""
 
 
-# --- settings -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Step(Rule):
-    r"""What happens to relevance at one node: a rule, through a layer that need not be the network's, times a factor.
-
-    .. math:: R_j = f \sum_k R_{j \leftarrow k}
-
-    with the messages of `rule` on `layer` at the network's own activations; (1 - f) R_k is unclaimed.
-    """
-
-    layer: Layer
-    rule: Rule
-    factor: Any = 1
-
-    def shares(self) -> tuple[Share, ...]:
-        """The rule's."""
-        return self.rule.shares()
-
-    def back(self, layer: Layer, inputs: Sequence[Array], R: Array) -> tuple[tuple[Array, ...], Absorbed]:
-        """The rule's, of factor times R, through the layer of this step."""
-        through = self.layer.like(inputs[0])
-        if self.factor == 1:
-            return self.rule.back(through, inputs, R)
-        f = number(self.factor, R)
-        R_in, absorbed = self.rule.back(through, inputs, f * R)
-        return R_in, absorbed + Absorbed.undealt(R, [f])
-
-
-@value
-class Setting:
-    """Everything that decides the relevance of an input."""
-
-    graph: Graph
-    """The network, before `canonize`."""
-    x: Arrays
-    rules: Mapping[str, Rule]
-    """By node, for every node of the network canonized."""
-    target: Any = None
-    canonize: Sequence[Callable[[Graph], Graph]] = ()
-    dtype: str | None = None
-    """"float32": computed in single precision whatever x is; None: in the arithmetic of x."""
-
-    @classmethod
-    def of(cls, graph: Graph, x: Arrays, composite: Composite | Rule, target: Any = None) -> Self:
-        """The setting of :func:`lrp_ref.explain` with the same arguments."""
-        composite = as_composite(composite)
-        prepared = composite.prepare(graph.like(x))
-        setting = cls(graph, x, dict(composite.assign(prepared)), target, composite.canonize)
-        setting.__dict__["prepared"] = prepared
-        return setting
-
-    @cached_property
-    def prepared(self) -> Graph:
-        """The network canonized, in the arithmetic of x."""
-        graph = self.graph.like(self.x)
-        for step in self.canonize:
-            graph = step(graph)
-        return graph
-
-    @cached_property
-    def activations(self) -> Mapping[str, Array]:
-        """Of the network canonized, in the arithmetic of x."""
-        return self.prepared.forward(self.x)
-
-    @property
-    def composite(self) -> Composite:
-        """One case a node."""
-        return Composite([(_Only(name), rule) for name, rule in self.rules.items()], self.canonize)
-
-    def explain(self) -> Explanation:
-        """The relevance, by the plain path."""
-        x, target = self.x, self.target
-        if self.dtype is not None:
-            x = (
-                {name: a.astype(self.dtype) for name, a in x.items()}
-                if isinstance(x, Mapping)
-                else x.astype(self.dtype)
-            )
-        return explain(self.graph, x, self.composite, target, engine="plain")
-
-    def at(self, node: str) -> Step:
-        """What happens at a node."""
-        rule = self.rules[node]
-        return rule if isinstance(rule, Step) else Step(layer=self.prepared[node].layer, rule=rule)
-
-    def with_steps(self, steps: Mapping[str, Rule]) -> Self:
-        """The same with other steps or rules at the nodes named."""
-        changed = dataclasses.replace(self, rules={**self.rules, **steps})
-        for name in ("prepared", "activations"):  # which rules do not change
-            if name in self.__dict__:
-                changed.__dict__[name] = self.__dict__[name]
-        return changed
-
-
-@value
-class _Only(Predicate):
-    """The node of exactly that name."""
-
-    name: str
-
-    def select(self, graph: Graph) -> frozenset[str]:
-        """It, if the graph has it."""
-        return frozenset({self.name} & {node.name for node in graph.nodes})
-
-    def __repr__(self) -> str:
-        return f"only({self.name!r})"
-
-
-# --- variants -----------------------------------------------------------------------------------------------------
-
-Scope = Literal["node", "start", "network"]
-
-
-@value
-class Variant:
-    """A difference from the rule, layer or start of the same name."""
-
-    name: str
-    says: str
-    """What is computed, with the formula."""
-    who: tuple[str, ...]
-    """The frameworks that do so."""
-    change: Callable[..., Any] = field(compare=False, repr=False)
-    """Step -> Step, (z, start) -> start, or Setting -> Setting, by the scope; None where it does not apply."""
-    scope: Scope = "node"
-    """What it changes: the step at one node, the start, or the whole setting."""
-
-    def at(self, setting: Setting, node: str) -> Setting | None:
-        """The setting with this at one node; None where it does not apply or can have no effect there."""
-        if self.scope != "node":
-            return None
-        step = self.change(setting.at(node))
-        return None if step is None else setting.with_steps({node: step})
-
-    def nodes(self, setting: Setting) -> tuple[str, ...]:
-        """The nodes where it applies."""
-        if self.scope != "node":
-            return ()
-        return tuple(node.name for node in setting.prepared.nodes if self.change(setting.at(node.name)) is not None)
-
-    def everywhere(self, setting: Setting) -> Setting | None:
-        """The setting with this wherever it applies; None where it does not apply or can have no effect."""
-        if self.scope == "start":
-            return _started(setting, self.change)
-        if self.scope == "network":
-            changed: Setting | None = self.change(setting)
-            return changed
-        steps = {name: self.change(setting.at(name)) for name in self.nodes(setting)}
-        return setting.with_steps(steps) if steps else None
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.says} ({', '.join(self.who)})"
-
-
-def named(name: str) -> Variant:
+def variant_named(name: str) -> Variant:
     """The variant of the catalogue with that name."""
     for variant in CATALOGUE:
         if variant.name == name:
@@ -919,14 +755,20 @@ def _depth(bound: Any) -> int:
     return 1 + _depth(bound[0]) if isinstance(bound, tuple) else 0
 
 
+def _reweighted(step: Step, transform: Callable[[Array], Array]) -> Step | None:
+    layer: Any = step.layer
+    weight = transform(layer.weight)
+    return (
+        None if bool((weight == layer.weight).all()) else _with(step, layer=dataclasses.replace(layer, weight=weight))
+    )
+
+
 def _flipped(step: Step) -> Step | None:
     layer = step.layer
     if not isinstance(layer, (Conv, ConvTranspose)) or not step.rule.shares() or isinstance(step.rule, Flat):
         return None
-    weight = layer.weight[(slice(None), slice(None)) + (slice(None, None, -1),) * (layer.weight.ndim - 2)]
-    return (
-        None if bool((weight == layer.weight).all()) else _with(step, layer=dataclasses.replace(layer, weight=weight))
-    )
+    spatial = tuple(range(2, layer.weight.ndim))
+    return _reweighted(step, lambda w: namespace(w).flip(w, spatial))
 
 
 def _transposed(step: Step) -> Step | None:
@@ -935,10 +777,7 @@ def _transposed(step: Step) -> Step | None:
         return None
     if layer.weight.shape[0] != layer.weight.shape[1] or getattr(layer, "groups", 1) != 1:
         return None
-    weight = layer.weight.swapaxes(0, 1)
-    return (
-        None if bool((weight == layer.weight).all()) else _with(step, layer=dataclasses.replace(layer, weight=weight))
-    )
+    return _reweighted(step, lambda w: w.swapaxes(0, 1))
 
 
 def _times(factor: float) -> Callable[[Step], Step | None]:
@@ -1050,41 +889,6 @@ FIRST = (
 
 # --- the start
 
-Start = Callable[[Array, Array], Array | None]
-"""The logits z and the start R -> another start, both (batch, classes) or of any shape."""
-
-
-@value
-class Started:
-    """Another start than that of `target`, of the logits that the network has."""
-
-    target: Target
-    change: Start
-
-    def start(self, z: Array) -> Array:
-        """The other start; the target's own where there is none."""
-        R = self.target.start(z)
-        new = self.change(z, R)
-        return R if new is None else new
-
-    def direction(self, z: Array) -> Array:
-        """The target's."""
-        return self.target.direction(z)
-
-
-def _started(setting: Setting, change: Start) -> Setting | None:
-    """The setting with another start; None where it has none other, or where there are several outputs."""
-    graph = setting.prepared
-    if len(graph.outputs) != 1:
-        return None
-    z, target = setting.activations[graph.outputs[0]], setting.target
-    goal = fixed(as_target(target[graph.outputs[0]] if isinstance(target, Mapping) else target), z)
-    R = goal.start(z)
-    new = change(z, R)
-    if new is None or bool((new == R).all()):
-        return None
-    return dataclasses.replace(setting, target=Started(goal, change))
-
 
 def _class(R: Array) -> Any:
     """The class of each sample from which relevance starts, if it is one and the output is (batch, classes)."""
@@ -1106,7 +910,8 @@ def _everywhere(number_of: Callable[[Array], Array]) -> Start:
 
 
 def _probabilities(z: Array) -> Array:
-    return like(softmax(floats(z)), z) if is_exact(z) else softmax(z)
+    rational = is_exact(z) and not is_enclosed(z)
+    return like(softmax(floats(z)), z) if rational else softmax(z)
 
 
 def _log_probability(z: Array, R: Array) -> Array | None:

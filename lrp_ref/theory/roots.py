@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, Self
 
 from ..arrays import Array, divide, number, where, zeros
-from ..graph import Graph, Node
+from ..graph import Graph
 from ..layers import Dropout, Flatten, Identity, Linear, ReLU, Reshape, Squeeze, Transpose, Unsqueeze
 from ..propagate import Rule
 from ..values import value
@@ -91,16 +91,11 @@ _RESHAPING = (Identity, Dropout, Flatten, Reshape, Transpose, Squeeze, Unsqueeze
 
 def relus_above(graph: Graph) -> dict[str, tuple[str, ...]]:
     """For each node the ReLUs that read it, through reshaping at most; none if anything else reads it too."""
-    readers: dict[str, list[Node]] = {node.name: [] for node in graph.nodes}
-    for node in graph.nodes:
-        for source in node.inputs:
-            if source in readers:
-                readers[source].append(node)
     found: dict[str, tuple[str, ...]] = {}
     for node in reversed(graph.nodes):
         names: list[str] = []
-        only = bool(readers[node.name]) and node.name not in graph.outputs
-        for reader in readers[node.name]:
+        only = bool(graph.readers[node.name]) and node.name not in graph.outputs
+        for reader, _ in graph.readers[node.name]:
             if isinstance(reader.layer, ReLU):
                 names.append(reader.name)
             elif isinstance(reader.layer, _RESHAPING) and found[reader.name]:

@@ -8,12 +8,13 @@ from typing import Any
 from ...arrays import Array
 from ...graph import Node
 from ...layers import Activation, Add, Dropout, Softmax, Sub
+from ...layers.pool import MAX_POOLS
 from ...propagate import Rule
 from ...rules import AlphaBeta, Epsilon, Gamma, Gradient, Norm, Pass, Zero, ZPlus
 from ...stabilize import Signed
 from ..conform import INSTEAD_OF_ZERO, Cannot
 from ..vectors.read import Case
-from .modules import MAXIMA, SHAPES, WEIGHTED, asked, composed, refused
+from .modules import SHAPES, WEIGHTED, asked, composed, refused
 
 DIVIDES_ALIKE = (Zero, Epsilon, Norm)
 
@@ -96,7 +97,7 @@ def rule_of(node: Node, rule: Rule) -> tuple[bool, Any]:
             return False, None
         raise Cannot("captum gives functions that only move numbers no rule")
     if isinstance(rule, Pass):
-        if isinstance(layer, MAXIMA):
+        if isinstance(layer, MAX_POOLS):
             return True, lrp_rules.EpsilonRule
         if type(layer).__name__ in ("ReLU", "Dropout", "Tanh"):
             return False, None

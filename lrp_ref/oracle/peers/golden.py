@@ -52,7 +52,7 @@ from ...rules import (
 from ...targets import as_target, fixed, logit, one
 from ...values import value
 from ..conform import Cannot
-from ..variants import Setting
+from ..settings import Setting
 from ..vectors.read import Case
 from ..vectors.spelled import spelled_rule
 

@@ -8,12 +8,13 @@ from typing import Any
 from ...arrays import Array
 from ...graph import Node
 from ...layers import Activation, Add, Dense, Dropout, Identity, Mean, Mul, Softmax, Sub
+from ...layers.pool import AVERAGE_POOLS, MAX_POOLS
 from ...propagate import Rule
 from ...rules import Epsilon, Gradient, Norm, Pass, Product, Zero
 from ...stabilize import Signed, Unsigned
 from ..conform import INSTEAD_OF_ZERO, Cannot
 from ..vectors.read import Case
-from .modules import MAXIMA, MEANS, SHAPES, WEIGHTED, asked, composed, module, refused
+from .modules import SHAPES, WEIGHTED, asked, composed, module, refused
 
 
 def relevance(case: Case) -> Mapping[str, Array]:
@@ -54,7 +55,7 @@ def made_by_lxt(node: Node, shape: Sequence[int], rule: Rule) -> Any:
     if isinstance(rule, Gradient):
         return None
     if isinstance(rule, Pass):
-        if isinstance(layer, MAXIMA):
+        if isinstance(layer, MAX_POOLS):
             return None
         return rules.IdentityRule(module(layer, shape))
     if not isinstance(rule, (Zero, Epsilon, Norm)):
@@ -64,7 +65,7 @@ def made_by_lxt(node: Node, shape: Sequence[int], rule: Rule) -> Any:
     if rule.bias not in ("rule", "raw"):
         raise Cannot(f'LXT keeps the bias in the denominator, and has no bias="{rule.bias}"')
     epsilon = float(rule.epsilon) or INSTEAD_OF_ZERO
-    if isinstance(layer, (Activation, Softmax, Identity, Dropout, *MAXIMA)):
+    if isinstance(layer, (Activation, Softmax, Identity, Dropout, *MAX_POOLS)):
         raise Cannot("LXT's epsilon rule on what is no linear map is gradient x input, another rule")
     match layer:
         case Add() if layer.constant is None and len(node.inputs) == 2:
@@ -77,6 +78,6 @@ def made_by_lxt(node: Node, shape: Sequence[int], rule: Rule) -> Any:
         case Mean() if isinstance(layer.axes, int) or len(layer.axes) == 1:
             (axis,) = (layer.axes,) if isinstance(layer.axes, int) else layer.axes
             return composed(lambda x: lf.mean(x, axis, layer.keepdims, epsilon))
-    if isinstance(layer, (*WEIGHTED, *MEANS)):
+    if isinstance(layer, (*WEIGHTED, *AVERAGE_POOLS)):
         return rules.EpsilonRule(module(layer, shape), epsilon)
     raise Cannot(f"LXT has nothing for {node.kind}")

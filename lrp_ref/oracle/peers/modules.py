@@ -59,8 +59,6 @@ from ..conform import Cannot
 from ..vectors.read import Case
 
 WEIGHTED = (Dense, Conv, ConvTranspose, BatchNorm)
-MEANS = (AvgPool, GlobalAvgPool, AdaptiveAvgPool)
-MAXIMA = (MaxPool, GlobalMaxPool, AdaptiveMaxPool)
 SHAPES = (Flatten, Reshape, Transpose, Squeeze, Unsqueeze, Slice, Pad, Concat, Upsample, DepthToSpace, SpaceToDepth)
 """Layers that move numbers: functions of torch, which no framework gives a rule."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from ...arrays import Array
 from ...graph import Node
 from ...layers import Activation, Add, Dropout, Identity, Mean, Softmax, Sub, Sum
+from ...layers.pool import AVERAGE_POOLS, MAX_POOLS
 from ...propagate import Rule
 from ...rules import (
     AlphaBeta,
@@ -27,7 +28,7 @@ from ...rules import (
 from ...stabilize import Clipped, Relative, Signed
 from ..conform import INSTEAD_OF_ZERO, Cannot
 from ..vectors.read import Case
-from .modules import MAXIMA, MEANS, SHAPES, WEIGHTED, asked, composed, named, refused
+from .modules import SHAPES, WEIGHTED, asked, composed, named, refused
 
 DIVIDES_ALIKE = (Zero, Epsilon, Norm)
 
@@ -93,12 +94,12 @@ def hook_of(node: Node, rule: Rule) -> Any:
     if isinstance(rule, Gradient):
         return None
     if isinstance(rule, Pass):
-        return rules.Pass() if not isinstance(layer, (*MAXIMA, *SHAPES)) else None
+        return rules.Pass() if not isinstance(layer, (*MAX_POOLS, *SHAPES)) else None
     if not isinstance(rule, (*DIVIDES_ALIKE, GeneralizedGamma, AlphaBeta, ZBox, ZPlus, WSquare, Flat)):
         raise Cannot(f"zennit has no {type(rule).__name__}")
     if isinstance(layer, (Activation, Softmax, Identity, Dropout, *SHAPES)):
         raise Cannot("zennit has no rule but Pass for what is no linear layer, pool or sum")
-    if isinstance(layer, (*MAXIMA, *MEANS, Add, Mean, Sum)) and not isinstance(rule, DIVIDES_ALIKE):
+    if isinstance(layer, (*MAX_POOLS, *AVERAGE_POOLS, Add, Mean, Sum)) and not isinstance(rule, DIVIDES_ALIKE):
         raise Cannot("zennit's rules for weights need weights: pools and sums take Norm or Epsilon")
     same = "raw" if isinstance(rule, DIVIDES_ALIKE) else "squared" if isinstance(rule, WSquare) else "rule"
     if rule.bias not in ("rule", "none", same):

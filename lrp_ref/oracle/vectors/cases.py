@@ -10,19 +10,16 @@ from ...arrays import Array, exact, fractions, ones, total
 from ...composites import Composite
 from ...graph import Graph, Node
 from ...layers import (
-    AdaptiveMaxPool,
     Add,
     BatchNorm,
     Conv,
     ConvTranspose,
     Dense,
-    GlobalMaxPool,
     Layer,
-    MaxPool,
     Scale,
     Sub,
 )
-from ...layers.pool import WindowSum
+from ...layers.pool import MAX_POOLS, WindowSum
 from ...propagate import Rule
 from ...targets import logit, one
 from ...values import value
@@ -101,7 +98,6 @@ CONDITIONS: Mapping[str, str] = {
 }
 """What a case can have, in the words of the table of coverage."""
 
-MAX_POOLS = (MaxPool, GlobalMaxPool, AdaptiveMaxPool)
 WITH_BIAS = (Dense, Conv, ConvTranspose, BatchNorm, Scale, Add, Sub)
 
 

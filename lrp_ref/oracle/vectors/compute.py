@@ -17,7 +17,8 @@ from ...ledger import Ledger
 from ...targets import StartRelevance, Target, logit, one
 from ...values import value
 from ..balls import balls, working
-from ..variants import CATALOGUE, FIRST, SIZES, STARTS, Setting, Variant, of_statistics
+from ..settings import Setting, Variant
+from ..variants import CATALOGUE, FIRST, SIZES, STARTS, of_statistics
 from .cases import Case, conditions
 from .margins import margin
 from .networks import BATCH_NORMED, STATISTICS
@@ -124,8 +125,7 @@ def _computed(case: Case) -> Computed:
 
 def smooth(case: Case) -> bool:
     """Whether relevance depends on numbers that are not rational, so that it is enclosed in balls."""
-    layers = [node.layer for node in case.network.graph.nodes]
-    return case.kind is None and not all(getattr(layer, "rational", True) for layer in layers)
+    return case.kind is None and not all(node.layer.rational for node in case.network.graph.nodes)
 
 
 def _inputs_of(case: Case) -> dict[str, Array]:

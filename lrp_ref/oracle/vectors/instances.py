@@ -7,8 +7,9 @@ import numpy as np
 from ... import layers as L
 from ...arrays import Array
 from ...errors import LrpError
+from ...layers.pool import MAX_POOLS
 from ...values import value
-from .cases import MAX_POOLS, conditions
+from .cases import conditions
 from .numbers import Draw
 
 Shape = tuple[int, ...]

@@ -22,10 +22,9 @@ from ...layers import (
     PReLU,
     ReLU,
 )
-from ...layers.pool import WindowSum
+from ...layers.pool import MAX_POOLS, WindowSum
 from ...propagate import Rule
 from ..balls import lower
-from .cases import MAX_POOLS
 
 Kink = tuple[str, Fraction]
 """What kind it is, and how far away."""

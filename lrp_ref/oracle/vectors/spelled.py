@@ -87,7 +87,7 @@ def spelled_rule(rule: Rule) -> dict[str, Any]:
     own = {f.name: getattr(rule, f.name) for f in dataclasses.fields(rule)}
     common = {"epsilon": own.pop("epsilon"), "stabilizer": own.pop("stabilizer"), "bias": own.pop("bias")}
     said = {"rule": name, **{key: parameter(given) for key, given in own.items()}}
-    if name in UNDIVIDED:
+    if not rule.shares():
         return said
     stabilizer = spelled_stabilizer(common["stabilizer"])
     return {**said, "epsilon": parameter(common["epsilon"]), "stabilizer": stabilizer, "bias": common["bias"], **ALWAYS}
