@@ -301,6 +301,41 @@ def test_the_shipped_networks_are_enclosed_at_every_node(name, preset):
         assert float(distance.max() / abs(lrp.fractions(truth.relevance)).max()) <= found.error(theirs)
 
 
+def test_relevance_that_is_given_goes_on_from_there():
+    """Each layer by itself: its rule in rationals, of relevance that came from elsewhere."""
+    graph, x = NETWORKS["mlp"], DATA.images[DATA.test[:2]].astype(float)
+    rng = np.random.default_rng(0)
+    truth = lrp.explain(graph, lrp.exact(x), lrp.ZPlus(), 3)
+    given = {node.name: rng.normal(size=truth.at(node.name).shape) for node in graph.nodes}
+    found = certify(graph, x, lrp.ZPlus(), 3, given=given, keep="all")
+    assert found.engine == "balls"
+    activations, rules = graph.like(lrp.exact(x)).forward(lrp.exact(x)), truth.rules
+    for node in graph.nodes:
+        (R,), _ = rules[node.name].back(
+            graph[node.name].layer.like(lrp.exact(x)),
+            [activations[source] for source in node.inputs],
+            lrp.exact(given[node.name]),
+        )
+        for ball, number in zip(found.at(node.inputs[0]).flat, lrp.fractions(R).flat, strict=True):
+            assert holds(ball, number)
+    top = graph.outputs[0]
+    assert (found.midpoint(top) == floats(truth.at(top))).all(), "what reaches a node, and not what is given there"
+
+
+@pytest.mark.parametrize(
+    ("given", "engine", "says"),
+    [
+        ({"dens": np.ones((1, 10))}, None, 'given: no node or input "dens"'),
+        ({"input": np.ones((1, 10))}, None, r"given: the relevance at \"input\" has shape \(1, 10\), need"),
+        ({"input": np.ones((1, 1, 8, 8))}, "rationals", "certified in balls"),
+    ],
+)
+def test_what_cannot_be_given_is_refused(given, engine, says):
+    x = DATA.images[DATA.test[:1]].astype(float)
+    with pytest.raises(lrp.LrpError, match=says):
+        certify(NETWORKS["mlp"], x, lrp.ZPlus(), given=given, engine=engine)
+
+
 def test_rationals_and_balls_agree():
     graph, x = NETWORKS["mlp"], DATA.images[DATA.test[:1]].astype(float)
     one, other = (certify(graph, x, lrp.ZPlus(), 3, engine=engine) for engine in ("rationals", "balls"))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import warnings
 
 import faults
@@ -12,7 +13,7 @@ import lrp_ref as lrp
 from lrp_ref import layers as L
 from lrp_ref.oracle import CATALOGUE, Setting, diagnose, variant_named
 from lrp_ref.oracle.search import Search
-from lrp_ref.oracle.walks import forked, walked
+from lrp_ref.oracle.walks import certified_errors, forked, walked
 
 pytestmark = pytest.mark.filterwarnings("ignore:ZBox. .* input values lie beyond")
 
@@ -87,6 +88,40 @@ def test_a_layer_that_longdouble_lacks_is_diagnosed_too(dtype):
     theirs = variant_named("bias dropped").at(setting, "side").explain().relevances
     d = diagnose(graph, X.astype(dtype), COMPOSITE, 1, theirs)
     assert (d.node, d.answer.names) == ("side", ("bias dropped",))
+
+
+def test_our_own_error_is_certified():
+    """Against rationals: at each tensor, from theirs above it."""
+    known = {name: R * 1.5 for name, R in SETTING.explain().relevances.items()}
+    walk = walked(SETTING, known)
+    in_rationals = Setting.of(GRAPH, lrp.exact(X), COMPOSITE, 1)
+    truth = walked(in_rationals, {name: lrp.exact(R) for name, R in known.items()})
+    errors = certified_errors(walk, known, math.inf)
+    assert set(errors) == set(known)
+    for name, error in errors.items():
+        off = float(abs(lrp.fractions(lrp.exact(walk.found[name])) - lrp.fractions(truth.found[name])).max())
+        scale = float(abs(walk.found[name]).max())
+        assert off <= error <= off + 2.0**-58 * scale, name
+    assert found(SETTING).error_by == "a certificate"
+    assert str(found(SETTING)).endswith("is rounding, by a certificate")
+
+
+def test_what_is_not_certified_is_said():
+    with pytest.raises(lrp.LrpError, match=r"would take .* multiplications: certified=True makes it"):
+        certified_errors(walked(SETTING, {}), {"input": SETTING.explain().relevance}, 1000)
+    theirs = SETTING.explain().relevance
+    assert diagnose(GRAPH, X, COMPOSITE, 1, theirs, certified=False).error_by == "longer arithmetic"
+
+    tied = lrp.graph.chain(L.Dense([[1.0, 1.0]]), L.Tanh(), L.Dense([[2.0, 1.0], [0.0, -1.0]]), L.ReLU())
+    x, R = np.array([[0.5]]), np.array([[1.0, 1.0]])
+    rule = lrp.Epsilon(epsilon=0.5)
+    theirs = lrp.explain(tied, x, rule, R).relevance
+    d = diagnose(tied, x, rule, R, theirs)
+    assert d.verdict == "agree"
+    assert d.error_by.startswith("longer arithmetic (")
+    assert "cannot be told" in d.error_by
+    with pytest.raises(lrp.Undecided):
+        diagnose(tied, x, rule, R, theirs, certified=True)
 
 
 def test_half_a_bound_agrees_and_twice_a_bound_does_not():
@@ -194,6 +229,17 @@ def test_of_an_ambiguous_answer_an_input_is_shown_that_tells():
     assert abs(one - other).max() == pytest.approx(apart.difference * abs(one).max())
     assert apart.difference > 1
     assert "an input was found on which they differ by" in str(d)
+
+
+def test_stabilizers_are_told_apart_where_a_denominator_is_next_to_zero():
+    """Nothing in X tells one of 1e-16 from one at exact zeros only; a logit brought near 0 does."""
+    d = found(variant_named("stabilizer of size 1e-16").at(SETTING, "fc"), only_input=True)
+    assert d.ambiguous
+    (told,) = (a for a in d.apart if "stabilizer of size 1e-16" in (*a.first.names, *a.other.names))
+    there = SETTING.with_input(told.x)
+    one, other = (variant_named(h.names[0]).at(there, "fc").explain().relevance for h in (told.first, told.other))
+    assert abs(one - other).max() == pytest.approx(told.difference * abs(one).max())
+    assert told.difference > 2.0**-16
 
 
 # --- what it does not know ----------------------------------------------------------------------------------------

@@ -68,7 +68,9 @@ class Diagnosis:
     deviation: float
     """How far theirs is from ours there, relative to the greatest relevance; the greatest anywhere on agreement."""
     bound: float
-    """What would still be agreement there."""
+    """What would still be agreement there: 64 times our own error, and 32 unit roundoffs at least."""
+    error_by: str
+    """What our own error was found by: "a certificate", or "longer arithmetic" and why."""
     hypotheses: tuple[Hypothesis, ...]
     """Those that give their numbers, the best first."""
     apart: tuple[Apart, ...] = ()
@@ -95,6 +97,7 @@ class Diagnosis:
             "suspects": list(self.suspects),
             "deviation": self.deviation,
             "bound": self.bound,
+            "error_by": self.error_by,
             "ambiguous": self.ambiguous,
             "hypotheses": [
                 {
@@ -112,9 +115,9 @@ class Diagnosis:
 
     def __str__(self) -> str:
         if self.verdict == "agree":
-            return f"agree: {self.deviation:.1e} of max|R| at most, {self.bound:.1e} is rounding"
+            return f"agree: {self.deviation:.1e} of max|R| at most, {self.bound:.1e} is rounding, by {self.error_by}"
         lines = [f'differ: first at the relevance of "{self.tensor}", by {self.deviation:.1e} of max|R|']
-        lines[0] += f" ({self.bound:.1e} would be rounding)"
+        lines[0] += f" ({self.bound:.1e} would be rounding, by {self.error_by})"
         if self.answer is None:
             lines.append(f"unknown: nothing in the catalogue gives these numbers at {', '.join(self.suspects)}")
         else:

@@ -126,6 +126,7 @@ def certify(
     target: Any = None,
     *,
     radius: float = 2.0**-60,
+    given: Mapping[str, Array] | None = None,
     keep: Literal["all", "input"] = "input",
     engine: Literal["rationals", "balls"] | None = None,
     most: int = 1 << 14,
@@ -140,6 +141,9 @@ def certify(
         ``graph.like(x)``, the network that was run.
     radius : float
         the wanted radius, relative to max |R|, at the inputs (and, with ``keep="all"``, at every node)
+    given : {node: relevance of its output}
+        goes on from there in place of the exact one, so that each layer below is certified by itself; at the node
+        itself the certificate is of the relevance that reaches it. Always in balls.
     keep : "input", or "all" to certify the relevance at every node
     engine : None chooses "rationals" for tiny networks that have rational values, else "balls"
     most : int, bits of precision beyond which the search ends
@@ -154,19 +158,17 @@ def certify(
         raise LrpError(f"radius={radius}: need a number between 0 and 1, relative to max |R|")
     if engine not in ("rationals", "balls", None):
         raise LrpError(f'engine={engine!r}: need "rationals", "balls" or None')
-    values = graph.check_inputs(x)
     composite = as_composite(composite)
-    graph = composite.prepare(graph)
-    rules = composite.assign(graph)
-    in_floats = graph.forward({name: floats(a).astype(np.float64) for name, a in values.items()})
-    work = _Work(graph, rules, values, {name: a.shape for name, a in in_floats.items()})
+    work, in_floats = Work.of(graph, x, composite, given)
+    if engine == "rationals" and work.given:
+        raise LrpError('given: what goes on from there is certified in balls; leave engine="rationals" out')
     if engine == "rationals" or (engine is None and work.tiny()):
         try:
-            return _in_rationals(graph, values, composite, target, keep)
+            return _in_rationals(work.graph, work.values, composite, target, keep)
         except NotExact:
             if engine == "rationals":
                 raise  # else it is no network for them
-    bits = min(most, SPARE + math.ceil(bits_lost(graph, rules, in_floats, target) - math.log2(radius)))
+    bits = min(most, SPARE + math.ceil(bits_lost(work.graph, work.rules, in_floats, target) - math.log2(radius)))
     del in_floats
     while True:
         try:
@@ -185,7 +187,7 @@ def certify(
 
 
 @value
-class _Work:
+class Work:
     """A network to certify, and what it costs."""
 
     graph: Graph
@@ -193,6 +195,29 @@ class _Work:
     values: Mapping[str, Array]
     shapes: Mapping[str, tuple[int, ...]]
     """Of all activations."""
+    given: Mapping[str, Array]
+    """Relevance, by node."""
+
+    @classmethod
+    def of(
+        cls, graph: Graph, x: Arrays, composite: Composite, given: Mapping[str, Array] | None = None
+    ) -> tuple[Work, dict[str, Array]]:
+        """What :func:`certify` is asked for, and the activations in float64."""
+        values = graph.check_inputs(x)
+        graph = composite.prepare(graph)
+        rules = composite.assign(graph)
+        activations = graph.forward({name: floats(a).astype(np.float64) for name, a in values.items()})
+        found = {}
+        for name, R in (given or {}).items():
+            node = graph.resolve(name)
+            if node not in activations:
+                raise GraphError(f'given: no node or input "{name}"{near(name, list(activations))}')
+            if tuple(np.shape(R)) != activations[node].shape:
+                raise ShapeError(
+                    f'given: the relevance at "{name}" has shape {np.shape(R)}, need {activations[node].shape}'
+                )
+            found[node] = np.asarray(R)
+        return cls(graph, rules, values, {name: a.shape for name, a in activations.items()}, found), dict(activations)
 
     def multiplications(self, node: Node) -> int:
         """Of one contraction at a node, 0 where it has none."""
@@ -208,7 +233,8 @@ class _Work:
     def tiny(self) -> bool:
         """Whether rationals will do, if they can: there are few numbers, and no root that they would round."""
         rounded = any(isinstance(rule.stabilizer, Relative) for rule in self.rules.values())
-        return self.total() + sum(map(math.prod, self.shapes.values())) <= TINY and not rounded
+        numbers = sum(map(math.prod, self.shapes.values()))
+        return self.total() + numbers <= TINY and not rounded and not self.given
 
 
 def _in_rationals(
@@ -226,7 +252,7 @@ def _in_rationals(
     )
 
 
-def _in_balls(work: _Work, target: Any, bits: int, keep: str, threads: int | None) -> Certificate:
+def _in_balls(work: Work, target: Any, bits: int, keep: str, threads: int | None) -> Certificate:
     graph, rules = work.graph, work.rules
     with working(bits, threads), Progress(f"certifying with {bits} bits", work.total()) as bar:
         activations = {name: balls(a) for name, a in work.values.items()}
@@ -245,6 +271,8 @@ def _in_balls(work: _Work, target: Any, bits: int, keep: str, threads: int | Non
             if node.name not in relevance:
                 continue
             inputs, z, R = [activations[source] for source in node.inputs], activations[node.name], relevance[node.name]
+            if node.name in work.given:
+                R = balls(work.given[node.name])
             with naming(node), tiles.located([*inputs, z]):
                 parts = _back(node.layer, rules[node.name], inputs, z, R, bar)
             for source, part in zip(node.inputs, parts, strict=True):

@@ -31,6 +31,7 @@ def diagnose(
     layers: Mapping[str, Array] | None = None,
     *,
     variants: Sequence[Variant] = CATALOGUE,
+    certified: bool | None = None,
 ) -> Diagnosis:
     """Where another framework's relevance leaves ours, and which variants give its numbers.
 
@@ -45,6 +46,9 @@ def diagnose(
         relevance at the node's output
     layers : the same mapping, given beside the input's
     variants : the catalogue searched; :func:`of_statistics` has more for batch norms
+    certified : whether our own error comes from :func:`certify`, started at each node from their relevance, or (False)
+        from longer arithmetic; None: from a certificate where it takes 1e8 multiplications at most and decides every
+        kink. The diagnosis says which.
 
     Returns
     -------
@@ -55,14 +59,16 @@ def diagnose(
     Raises
     ------
     GraphError, ShapeError
-        for names that the graph does not have, arrays of another shape, and nothing to compare.
+        for names that the graph does not have, arrays of another shape, and nothing to compare
+    Undecided
+        with certified=True, where a kink stays undecided.
     """
     setting = Setting.of(graph, each(x, lambda a: floats(a) if is_exact(a) else a), composite, target)
     known = _checked(setting, theirs, layers or {})
     if all(R.dtype == np.float32 for R in known.values()) and setting.dtype is None and char_of(setting.x) == "d":
         setting = dataclasses.replace(setting, dtype="float32")
     known = {name: R.astype(np.float64) for name, R in known.items()}
-    return Search(setting, known, tuple(variants)).diagnosis()
+    return Search(setting, known, tuple(variants), certified).diagnosis()
 
 
 def _checked(setting: Setting, theirs: Arrays | None, layers: Mapping[str, Array]) -> dict[str, Any]:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Array, floats, like, unit_roundoff
 from ..errors import LrpError
-from ..explain import Arrays
 from ..graph import Node
 from ..text import Progress
 from .answers import Apart, Cause, Diagnosis, Hypothesis
-from .settings import Setting, Variant, each
+from .apart import told_apart
+from .settings import Setting, Variant
 from .walks import (
+    AFFORDED,
     Move,
     State,
     Walk,
     applied,
     arithmetics,
+    certified_errors,
     distance,
     floats_of,
     forked,
@@ -39,6 +39,8 @@ LEAST = 32
 """So many unit roundoffs of the greatest relevance are never a difference."""
 REDUCED = 16
 """A hypothesis must lessen the deviation by this factor, however uncertain its own numbers are."""
+CLEARLY = 2
+"""A hypothesis so many times as far off as another, though both only by rounding, comes after it."""
 LARGEST = 2**22
 """Pairs are searched where the maps from each tensor to the input have no more entries than this."""
 
@@ -49,7 +51,9 @@ MANY = 2**28
 class Search:
     """The search for moves that leave no difference."""
 
-    def __init__(self, setting: Setting, known: Mapping[str, Any], variants: tuple[Variant, ...]) -> None:
+    def __init__(
+        self, setting: Setting, known: Mapping[str, Any], variants: tuple[Variant, ...], certified: bool | None = None
+    ) -> None:
         self.setting, self.known, self.variants = setting, known, variants
         self.order = {variant.name: i for i, variant in enumerate(variants)}
         self.left: list[str] = []
@@ -58,9 +62,24 @@ class Search:
         self.bases: dict[tuple[Move, ...], tuple[Setting, Setting] | None] = {}
         self.alone = len(self.known) == 1
         self.capped = False
+        self.errors, self.errors_by = self.own_errors(certified)
         start = self.state(())
         assert start is not None
         self.start, self.capped = start, True
+
+    def own_errors(self, certified: bool | None) -> tuple[Mapping[str, float], str]:
+        """How far our own numbers are from the exact ones at most, by tensor, and by what that is known."""
+        own, _ = arithmetics(self.setting)
+        with np.errstate(all="ignore"):
+            walk = walked(own, self.known)
+        if certified is False:
+            return {}, "longer arithmetic"
+        try:
+            return certified_errors(walk, self.known, math.inf if certified else AFFORDED), "a certificate"
+        except (LrpError, ImportError) as error:
+            if certified:
+                raise
+            return {}, f"longer arithmetic ({error})"
 
     # states
 
@@ -88,7 +107,7 @@ class Search:
                 longer = walked(both[1], self.known, None if before is None else before.longer)
         except LrpError:
             return None
-        deviation, bound, scale = {}, {}, {}
+        deviation, bound, scale, squares, entries = {}, {}, {}, 0.0, 0
         for name in own.found:
             if name not in self.known:
                 continue
@@ -96,10 +115,14 @@ class Search:
             deviation[name] = distance(ours, self.known[name])
             scale[name] = float(abs(floats_of(far)).max(initial=0.0))
             u = unit_roundoff(ours)
-            bound[name] = max(MARGIN * our_error(ours, far), LEAST * u * scale[name])
+            error = our_error(ours, far) if moves or name not in self.errors else self.errors[name]
+            bound[name] = max(MARGIN * error, LEAST * u * scale[name])
             if self.capped and ours.dtype == self.start.own.found[name].dtype:
                 bound[name] = min(bound[name], max(self.start.deviation[name] / REDUCED, self.start.bound[name]))
-        return State(own, longer, deviation, bound, scale)
+            nearer = ours if far.dtype == ours.dtype else far  # else it is that of another input
+            squares += float(np.square((floats_of(nearer) - floats_of(self.known[name])) / (scale[name] or 1.0)).sum())
+            entries += ours.size
+        return State(own, longer, deviation, bound, scale, math.sqrt(squares / max(1, entries)))
 
     def suspects(self, tensor: str, setting: Setting) -> tuple[str, ...]:
         """The nodes between a tensor and the relevances known above it, in the order of the walk."""
@@ -358,7 +381,7 @@ class Search:
                         whole[pair] = None
         if not whole and self.alone:
             whole.update(dict.fromkeys(self.pairs((), self.start, self.start.off[0], self.groups)))
-        found: dict[Any, tuple[Any, Hypothesis]] = {}
+        found: dict[Any, tuple[Any, float, Hypothesis]] = {}
         for moves in whole:
             state = self.state(moves)
             if state is None or state.off:
@@ -366,10 +389,12 @@ class Search:
             fit = max((state.relative(name) for name in state.deviation), default=0.0)
             hypothesis = Hypothesis(self.causes(moves), fit)
             key = frozenset((cause.name, cause.nodes) for cause in hypothesis.causes)
-            found.setdefault(key, (self.rank(moves), hypothesis))
-        least = min((rank[0] for rank, _ in found.values()), default=0)
-        ranked = sorted((entry for entry in found.values() if entry[0][0] == least), key=lambda entry: entry[0])
-        return [hypothesis for _, hypothesis in ranked]
+            found.setdefault(key, (self.rank(moves), state.misfit, hypothesis))
+        least = min((rank[0] for rank, _, _ in found.values()), default=0)
+        simplest = [entry for entry in found.values() if entry[0][0] == least]
+        nearest = min((misfit for _, misfit, _ in simplest), default=0.0)
+        simplest.sort(key=lambda entry: (entry[1] > CLEARLY * nearest, entry[0]))
+        return [hypothesis for _, _, hypothesis in simplest]
 
     def promising(self, state: State) -> bool:
         """Whether a variant of the whole setting settles something, or whether that cannot be seen."""
@@ -502,7 +527,9 @@ class Search:
         state = self.start
         if not state.off:
             worst = max(state.deviation, key=state.relative)
-            return Diagnosis("agree", None, None, (), state.relative(worst), _relative(state, worst), ())
+            return Diagnosis(
+                "agree", None, None, (), state.relative(worst), _relative(state, worst), self.errors_by, ()
+            )
         tensor = state.off[0]
         suspects = self.suspects(tensor, state.own.setting)
         with warnings.catch_warnings(action="ignore"):  # what our own walk warned of is not said of each hypothesis
@@ -518,6 +545,7 @@ class Search:
             suspects,
             state.relative(tensor),
             _relative(state, tensor),
+            self.errors_by,
             tuple(found),
             told,
             tuple(self.left),
@@ -530,38 +558,9 @@ class Search:
             if other.names in seen or len(seen) > 4:
                 continue
             seen.add(other.names)
-            if (pair := self.told_apart(found[0], other)) is not None:
-                told.append(pair)
+            if (pair := told_apart(self.setting, self.moves(found[0]), self.moves(other))) is not None:
+                told.append(Apart(found[0], other, *pair))
         return tuple(told)
-
-    def told_apart(self, first: Hypothesis, other: Hypothesis) -> Apart | None:
-        """By trying inputs: larger and smaller, of other signs, with ties and zeros, and new ones."""
-        for x in _inputs(self.setting.x):
-            base = dataclasses.replace(self.setting, x=x)
-            with np.errstate(all="ignore"):
-                try:
-                    settings = [self.elsewhere(base, hypothesis) for hypothesis in (first, other)]
-                    if any(setting is None for setting in settings):
-                        continue
-                    walks = [walked(arithmetics(s)[0], {}) for s in settings if s is not None]
-                except LrpError:
-                    continue
-            for name in base.prepared.inputs:
-                one, two = (floats_of(walk.found[name]) for walk in walks)
-                scale = float(abs(one).max(initial=0.0))
-                difference = distance(one, two)
-                if 0 < scale < math.inf and 2.0**-16 * scale < difference < math.inf:
-                    return Apart(first, other, x, difference / scale)
-        return None
-
-    def elsewhere(self, setting: Setting, hypothesis: Hypothesis) -> Setting | None:
-        """The setting of another input under a hypothesis; a start that is no other there is the target's own."""
-        for move in self.moves(hypothesis):
-            changed = applied(setting, [move])
-            if changed is None and move[0].scope != "start":
-                return None
-            setting = changed or setting
-        return setting
 
     def moves(self, hypothesis: Hypothesis) -> list[Move]:
         """The moves of its causes, those of the whole setting first."""
@@ -581,25 +580,3 @@ def _relative(state: State, name: str) -> float:
 def _at(walk: Walk, known: Mapping[str, Any], name: str) -> Array:
     """The relevance that a node was given."""
     return like(known[name], walk.found[name]) if name in known else walk.found[name]
-
-
-def _inputs(x: Arrays) -> Iterator[Arrays]:
-    """Other inputs of the same shapes."""
-    rng = np.random.default_rng(1)
-
-    def scaled(factor: float, a: Array) -> Array:
-        return a * a.dtype.type(factor)
-
-    def rounded(step: float, a: Array) -> Array:
-        return np.round(a / a.dtype.type(step)) * a.dtype.type(step)
-
-    def drawn(scale: float, a: Array) -> Array:
-        return (rng.normal(size=a.shape) * scale).astype(a.dtype)
-
-    yield from (each(x, partial(scaled, factor)) for factor in (2.0**-20, 2.0**20, -1.0, 2.0**-10))
-    yield from (each(x, partial(rounded, step)) for step in (1.0, 0.5))
-    yield each(x, lambda a: a * 0)
-    yield each(x, lambda a: a * (rng.random(a.shape) < 0.3))
-    yield from (each(x, partial(drawn, scale)) for scale in (1.0, 1.0, 4.0, 0.25, 2.0**-10, 2.0**-20))
-    for _ in range(4):
-        yield each(x, lambda a: rng.integers(-2, 3, a.shape).astype(a.dtype))

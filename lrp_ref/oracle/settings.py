@@ -90,6 +90,13 @@ class Setting:
         """Of the network canonized, in the arithmetic of x."""
         return self.prepared.forward(self.x)
 
+    def with_input(self, x: Arrays) -> Self:
+        """The same at another input, of the same shapes and dtype."""
+        changed = dataclasses.replace(self, x=x)
+        if "prepared" in self.__dict__:
+            changed.__dict__["prepared"] = self.prepared
+        return changed
+
     @property
     def composite(self) -> Composite:
         """One case a node."""

@@ -11,19 +11,39 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, like, to_host
+from ..composites import Composite
 from ..errors import ArithmeticMismatch, LrpError
 from ..explain import Arrays, targets_of
 from ..propagate import Rule
 from ..values import value
+from .certify import Work, certify
 from .settings import Setting, Variant, each
 
 Move = tuple[Variant, tuple[str, ...]]
 """A variant and the nodes where it is; no nodes for one of the start or of the whole setting."""
 
 
+AFFORDED = 10**8
+"""Multiplications of a certificate that is made unasked: it takes about a second."""
+
+
 def our_error(ours: Array, longer: Array) -> float:
     """How far our own numbers may be from the exact ones: here, from those of longer arithmetic."""
     return float(abs(floats_of(ours) - floats_of(longer)).max(initial=0.0))
+
+
+def certified_errors(walk: Walk, known: Mapping[str, Any], most: float) -> dict[str, float]:
+    """How far our own numbers are from the exact ones at most, where theirs are known.
+
+    Raises LrpError where it takes more than `most` multiplications, or where a kink stays undecided.
+    """
+    own, rules = walk.setting, Composite(walk.setting.composite.cases)
+    takes = Work.of(own.prepared, own.x, rules)[0].total()
+    if takes > most:
+        raise LrpError(f"a certificate would take {takes:.1e} multiplications: certified=True makes it")
+    given = {name: known[name] for name in known if name in walk.found}
+    certificate = certify(own.prepared, own.x, rules, own.target, given=given, keep="all", engine="balls")
+    return {name: float(certificate.bound(walk.found[name], name).max(initial=0.0)) for name in given}
 
 
 def floats_of(a: Array) -> Any:
@@ -155,6 +175,8 @@ class State:
     """By tensor; infinite where numbers are none."""
     bound: Mapping[str, float]
     scale: Mapping[str, float]
+    misfit: float
+    """The root mean square, over all entries, of theirs less the longer arithmetic's, each over its tensor's scale."""
 
     @cached_property
     def off(self) -> tuple[str, ...]:

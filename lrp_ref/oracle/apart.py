@@ -1,0 +1,144 @@
+"""Inputs on which two hypotheses differ, found by trying."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array
+from ..errors import LrpError
+from ..explain import Arrays
+from ..propagate import Rule
+from .settings import Setting, Step, each
+from .walks import Move, applied, arithmetics, distance, floats_of, walked
+
+VISIBLE = 2.0**-16
+"""Relevances tell hypotheses apart where they differ by more than this, relative to the greatest."""
+SMALL = 2**20
+"""Denominators are brought next to zero in networks of no more activations than this."""
+
+
+def told_apart(setting: Setting, one: Sequence[Move], other: Sequence[Move]) -> tuple[Arrays, float] | None:
+    """An input on which the relevances under two lists of moves differ, and by how much of the greatest.
+
+    Larger and smaller inputs are tried, ones of other signs, with ties and zeros, and new ones; and then those that
+    bring a denominator next to zero where the moves are, for that is where stabilizers differ.
+    """
+    nodes = dict.fromkeys(name for _, where in (*one, *other) for name in where)
+    for x in itertools.chain(_inputs(setting.x), _near_zeros(setting, list(nodes))):
+        difference = _difference(setting.with_input(x), one, other)
+        if difference is not None and VISIBLE < difference < math.inf:
+            return x, difference
+    return None
+
+
+def _difference(setting: Setting, one: Sequence[Move], other: Sequence[Move]) -> float | None:
+    """How far the inputs' relevances are apart, of the greatest; None if they cannot be had, or vanish."""
+    walks = []
+    for moves in (one, other):
+        with np.errstate(all="ignore"):
+            try:
+                changed = _moved(setting, moves)
+                if changed is None:
+                    return None
+                walks.append(walked(arithmetics(changed)[0], {}))
+            except LrpError:
+                return None
+    differences = []
+    for name in setting.prepared.inputs:
+        first, second = (floats_of(walk.found[name]) for walk in walks)
+        scale = float(abs(first).max(initial=0.0))
+        if 0 < scale < math.inf:
+            differences.append(distance(first, second) / scale)
+    return max(differences, default=None)
+
+
+def _moved(setting: Setting, moves: Sequence[Move]) -> Setting | None:
+    """The setting of another input under moves; a start that is no other there is the target's own."""
+    for move in moves:
+        changed = applied(setting, [move])
+        if changed is None and move[0].scope != "start":
+            return None
+        setting = changed or setting
+    return setting
+
+
+def _inputs(x: Arrays) -> Iterator[Arrays]:
+    """Other inputs of the same shapes."""
+    rng = np.random.default_rng(1)
+
+    def scaled(factor: float, a: Array) -> Array:
+        return a * a.dtype.type(factor)
+
+    def rounded(step: float, a: Array) -> Array:
+        return np.round(a / a.dtype.type(step)) * a.dtype.type(step)
+
+    yield from (each(x, partial(scaled, factor)) for factor in (2.0**-20, 2.0**20, -1.0, 2.0**-10))
+    yield from (each(x, partial(rounded, step)) for step in (1.0, 0.5))
+    yield each(x, lambda a: a * 0)
+    yield each(x, lambda a: a * (rng.random(a.shape) < 0.3))
+    yield from (each(x, partial(_drawn, rng, scale)) for scale in (1.0, 1.0, 4.0, 0.25, 2.0**-10, 2.0**-20))
+    for _ in range(4):
+        yield each(x, lambda a: rng.integers(-2, 3, a.shape).astype(a.dtype))
+
+
+def _drawn(rng: np.random.Generator, scale: float, a: Array) -> Array:
+    return (rng.normal(size=a.shape) * scale).astype(a.dtype)
+
+
+def _near_zeros(setting: Setting, nodes: Sequence[str]) -> Iterator[Arrays]:
+    """Inputs on the way to new ones, where one of a node's denominators has come next to zero."""
+    rng = np.random.default_rng(2)
+    if sum(a.size for a in setting.activations.values()) > SMALL:
+        return
+    with np.errstate(all="ignore"):
+        relevance = walked(setting, {}).found
+    for name, scale in itertools.product((name for name in nodes if name in relevance), (1.0, 4.0)):
+        ends = [setting, setting.with_input(each(setting.x, partial(_drawn, rng, scale)))]
+        signs = [_denominators(end, name) > 0 for end in ends]
+        R = relevance[name].reshape(-1)
+        dealt_out = np.tile(R != 0, len(signs[0]) // len(R))
+        for unit in rng.permutation(np.flatnonzero(dealt_out & (signs[0] != signs[1])))[:3]:
+            yield _crossing(ends[0], ends[1], name, unit, bool(signs[0][unit]))
+
+
+def _crossing(start: Setting, end: Setting, name: str, unit: int, positive: bool) -> Arrays:
+    """The input, on the line between two, at which a denominator is last of the one sign, by halving."""
+    low, high = 0.0, 1.0
+    while low < (middle := (low + high) / 2) < high:
+        if bool(_denominators(start.with_input(_between(start.x, end.x, middle)), name)[unit] > 0) is positive:
+            low = middle
+        else:
+            high = middle
+    return _between(start.x, end.x, low if positive else high)
+
+
+def _between(x: Arrays, other: Arrays, t: float) -> Arrays:
+    if isinstance(x, Mapping):
+        assert isinstance(other, Mapping)
+        return {name: _between(a, other[name], t) for name, a in x.items()}
+    mixed: Array = (x + t * (other - x)).astype(x.dtype)
+    return mixed
+
+
+def _denominators(setting: Setting, name: str) -> Any:
+    """All of a node's, of every share, without the stabilizer; none where its rule has no shares."""
+    step: Rule = setting.rules[name]
+    layer = setting.prepared[name].layer
+    while isinstance(step, Step):
+        layer, step = step.layer, step.rule
+    inputs = [setting.activations[source] for source in setting.prepared[name].inputs]
+    if not step.shares():
+        return np.zeros(0)
+    frozen, a = step.linear_map(layer.like(inputs[0]), inputs)
+    weight, bias = frozen.parameters(a)
+    found = []
+    for share in step.shares():
+        x, w, b = step.modified(share, a, weight, bias)
+        found.append(np.broadcast_to(sum(map(frozen.linear, x, w)) + b, frozen.forward(a).shape).reshape(-1))
+    return np.concatenate(found)
