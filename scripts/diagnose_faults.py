@@ -53,9 +53,9 @@ and 1 without a name from every node; 87, 11, 1 and 1 from the input. What they 
 400 to 499 are the unseen ones now. At that commit one kind of fault of no catalogue, the signs of half the channels,
 was a variant by chance where half the channels are a branch; since then it is the sign of one channel. Seed 16 of it
 still is one: the branch's only other channel has no relevance there, so that "factor -1" at the branch is what was
-done, in numbers. Named first alone stays below 95 %, for what was drawn is often
-the same, in every bit, as another cause: a stabilizer that is absent, clipped, at exact zeros only, or of 1e-16, where
-no denominator is small, and two forms of an even average pool. Of the faults that are not, 98 to 99 % are named first."""
+done, in numbers. Named first alone stays below 95 %, for what was drawn is often the same, in every bit, as another
+cause: a stabilizer that is absent, clipped, at exact zeros only, or of 1e-16, where no denominator is small, and two
+forms of an even average pool. Of the faults that are not, 98 to 99 % are named first."""
 
 
 @dataclass(frozen=True)
