@@ -13,6 +13,7 @@ from zennit_composites import ZENNIT
 import lrp_ref as lrp
 from lrp_ref.arrays import floats
 from lrp_ref.data import digits, digits_cnn, digits_mlp
+from lrp_ref.fast.conv import WIDE
 from lrp_ref.layers import Conv, Dense, Flatten, MaxPool, ReLU
 
 CASES = {case.id: case for case in GRID}
@@ -130,15 +131,46 @@ def test_end_to_end_on_the_shipped_networks(preset, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize(("channels", "outputs", "size"), [(3, 64, 37), (16, 24, 30), (64, 64, 56)])
-def test_equal_patches_have_equal_outputs(channels, outputs, size, dtype):
+@pytest.mark.parametrize(
+    ("channels", "outputs", "size", "groups"),
+    [(3, 64, 37, 1), (16, 24, 30, 1), (64, 64, 56, 1), (WIDE, WIDE, 37, WIDE), (5, 5, 37, 5)],
+)
+def test_equal_patches_have_equal_outputs(channels, outputs, size, groups, dtype):
     """Or rounding would decide the ties of a max pool."""
     rng = np.random.default_rng(size)
-    layer = Conv(weight=rng.normal(size=(outputs, channels, 3, 3)).astype(dtype), padding=1)
+    weight = rng.normal(size=(outputs, channels // groups, 3, 3)).astype(dtype)
+    layer = Conv(weight=weight, padding=1, groups=groups)
     x = np.broadcast_to(rng.normal(size=(1, channels, 1, 1)), (1, channels, size, size)).astype(dtype)
     z = lrp.explain(lrp.chain(layer), x, lrp.Zero(), np.ones((1, outputs, size, size)), engine="fast").output
     z = z[:, :, 1:-1, 1:-1]
     assert (z == z[:, :, :1, :1]).all()
+
+
+DEPTHWISE = {
+    "3 x 3": ((7, 6), {"kernel": (3, 3), "padding": 1}),
+    "5 x 5, stride 2": ((9, 8), {"kernel": (5, 5), "padding": 2, "stride": 2}),
+    "2 x 3, dilated": ((7, 8), {"kernel": (2, 3), "dilation": 2}),
+    "1-D": ((9,), {"kernel": (3,), "padding": ((2, 0),)}),
+    "3-D": ((3, 4, 3), {"kernel": (2, 2, 2), "stride": (1, 2, 1)}),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("channels", [WIDE - 1, WIDE])
+@pytest.mark.parametrize("form", DEPTHWISE)
+def test_depthwise_of_few_and_of_many_channels(form, channels, dtype):
+    size, options = DEPTHWISE[form]
+    rng = np.random.default_rng(channels)
+    options = dict(options)
+    weight = rng.normal(size=(channels, 1, *options.pop("kernel"))).astype(dtype)
+    layer = Conv(weight=weight, bias=rng.normal(size=channels).astype(dtype), groups=channels, **options)
+    x = rng.normal(size=(2, channels, *size)).astype(dtype)
+    R = rng.normal(size=layer.forward(x).shape).astype(dtype)
+    for rule in (lrp.Epsilon(epsilon=0.5), lrp.ZPlus(epsilon=0.1), lrp.AlphaBeta(alpha=2, epsilon=0.1)):
+        plain, quick = (
+            lrp.explain(lrp.chain(layer), x, rule, R, engine=engine).relevance for engine in ("plain", "fast")
+        )
+        assert abs(quick - plain).max() <= BOUND[dtype] * abs(plain).max()
 
 
 def test_what_the_relevance_of_a_pass_needs_is_all_that_is_kept():

@@ -1027,6 +1027,9 @@ MISFITS = [
     (L.AvgPool(2, padding=2), [(1, 1, 2)], "AvgPool: padding ((2, 2),) must be smaller"),
     (L.SumPool(3), [(1, 1, 2)], "a window of span (3,) does not fit"),
     (L.SumPool(2, padding=((0, 2),)), [(1, 1, 2)], "SumPool: padding ((0, 2),) must be smaller"),
+    (L.SumPool(2, stride=0), [(1, 1, 2)], "SumPool: stride=0"),
+    (L.AdaptiveAvgPool(0), [(1, 1, 2)], "AdaptiveAvgPool: size=[0]"),
+    (L.AdaptiveMaxPool(0), [(1, 1, 2)], "AdaptiveMaxPool: size=[0]"),
     (L.MaxPool(2, padding=-1), [(1, 1, 2)], "MaxPool: padding=-1"),
     (L.MaxPool(2, dilation=0), [(1, 1, 2)], "MaxPool: dilation=0"),
     (L.MaxPool(2, dilation=4, padding=3, stride=1), [(1, 1, 1)], "MaxPool: a window lies wholly in the padding"),
@@ -1070,6 +1073,24 @@ MISFITS = [
     (L.Upsample((2, 2)), [(1, 2, 3)], "Upsample: factor=(2, 2)"),
     (L.Upsample(0), [(1, 2, 3)], "Upsample: factor=0"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["forward", "frozen", "tangent"])
+@pytest.mark.parametrize(
+    "layer",
+    [L.SumPool(2), L.AvgPool(2), L.MaxPool(2), L.GlobalAvgPool(), L.GlobalMaxPool(), L.AdaptiveAvgPool(1),
+     L.AdaptiveMaxPool(1)],
+    ids=repr,
+)  # fmt: skip
+def test_a_pool_used_by_itself_says_its_name_too(layer, method):
+    with pytest.raises(ShapeError, match=rf"^{type(layer).__name__}: input has shape \(1, 2\)"):
+        getattr(layer, method)(np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("layer", [L.SumPool(3, ceil=True), L.AvgPool(3, ceil=True), L.MaxPool(3, ceil=True)], ids=repr)
+def test_with_ceil_a_window_may_be_larger_than_the_input(layer):
+    layer.check((1, 1, 2))
+    assert layer.forward(np.array([[[2.0, 4.0]]])).item() == {L.SumPool: 6, L.AvgPool: 3, L.MaxPool: 4}[type(layer)]
 
 
 @pytest.mark.parametrize(("layer", "shapes", "message"), MISFITS, ids=[f"{m[0]!r}-{m[2]}" for m in MISFITS])

@@ -26,6 +26,10 @@ TILE = 2**23
 """Bytes of a tile's columns at most, and at least one row: about what the outer cache of a core holds."""
 
 
+WIDE = 96
+"""Channels from which on a depthwise kernel is quicker position by position."""
+
+
 class Tile(NamedTuple):
     """Output rows `top` to `bottom` of the images `image` to `until`: rows `first` to `last` of the products."""
 
@@ -229,23 +233,39 @@ def _depthwise(
     x: Array, kernel: Kernel, positions: Shape, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory,
     finish: Finish | None,
 ) -> None:  # fmt: skip
-    """One multiplication a tap: there is no matrix product to be had. Tiles are small, for many passes go over them.
-
-    The kernel is repeated for a row of positions, or numpy would take one position at a time.
-    """
-    across = positions[-1]
-    in_rows = [np.tile(matrix, (1, across)).reshape(len(matrix), across, -1) for matrix in matrices]
+    """One multiplication a tap: there is no matrix product to be had. Tiles are small, for many passes go over them."""
+    wide = kernel.channels >= WIDE
+    # of few channels the kernel is repeated for a row of positions, or numpy would take one position at a time
+    weights = matrices if wide else [np.tile(matrix, (1, positions[-1])) for matrix in matrices]
     for tile in tiles(len(x), positions, 16 * kernel.channels * x.itemsize):
         cells = _cells(x, kernel.window, tile, positions, memory)
-        term = memory.array((*tile.shape(positions), kernel.channels), x)
-        for row, out in zip(in_rows, outs, strict=True):
-            total = out[tile.first : tile.last].reshape(term.shape)
-            for tap, at in enumerate(np.ndindex(*kernel.window.kernel)):
-                np.multiply(cells[(..., *at, slice(None))], row[tap, : term.shape[-2]], out=term if tap else total)
-                if tap:
-                    np.add(total, term, out=total)
+        shape = (*tile.shape(positions), kernel.channels)
+        for weight, out in zip(weights, outs, strict=True):
+            total = out[tile.first : tile.last].reshape(shape)
+            if wide:
+                _place_by_place(cells, weight, total)
+            else:
+                _tap_by_tap(cells, weight, total, memory.array(shape, x))
         if finish:
             finish(tile.first, tile.last)
+
+
+def _place_by_place(cells: Array, weight: Array, total: Array) -> None:
+    """The sum over the taps (images, *positions, *kernel, channels) times (taps, channels), a position at a time."""
+    axes = total.ndim - 2
+    channel, place, taps = 0, [*range(1, axes + 2)], [*range(axes + 2, 2 * axes + 2)]
+    by_tap = weight.reshape(cells.shape[axes + 1 :])
+    np.einsum(cells, [*place, *taps, channel], by_tap, [*taps, channel], [*place, channel], out=total)
+
+
+def _tap_by_tap(cells: Array, weight: Array, total: Array, term: Array) -> None:
+    """The same, a pass over all positions for each tap; the weight is (taps, positions of a row * channels)."""
+    *_, across, channels = total.shape
+    kernel = cells.shape[total.ndim - 1 : -1]
+    for tap, at in enumerate(np.ndindex(*kernel)):
+        np.multiply(cells[(..., *at, slice(None))], weight[tap].reshape(across, channels), out=term if tap else total)
+        if tap:
+            np.add(total, term, out=total)
 
 
 def added_back(s: Array, kernel: Kernel, matrix: Array, out: Array, memory: Memory) -> None:
