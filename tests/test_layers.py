@@ -1025,6 +1025,7 @@ MISFITS = [
     (L.AvgPool((2, 2)), [(1, 1, 2)], "AvgPool: kernel=(2, 2)"),
     (L.AvgPool(2, stride=0), [(1, 1, 2)], "AvgPool: stride=0"),
     (L.AvgPool(2, padding=2), [(1, 1, 2)], "AvgPool: padding ((2, 2),) must be smaller"),
+    (L.AvgPool(2, padding=((2, 0),)), [(1, 1, 2)], "AvgPool: padding ((2, 0),) must be smaller"),
     (L.SumPool(3), [(1, 1, 2)], "a window of span (3,) does not fit"),
     (L.SumPool(2, padding=((0, 2),)), [(1, 1, 2)], "SumPool: padding ((0, 2),) must be smaller"),
     (L.SumPool(2, stride=0), [(1, 1, 2)], "SumPool: stride=0"),
@@ -1085,6 +1086,11 @@ MISFITS = [
 def test_a_pool_used_by_itself_says_its_name_too(layer, method):
     with pytest.raises(ShapeError, match=rf"^{type(layer).__name__}: input has shape \(1, 2\)"):
         getattr(layer, method)(np.ones((1, 2)))
+
+
+def test_a_slice_used_by_itself_says_its_name_too():
+    with pytest.raises(ShapeError, match=r"^Slice: axes \(2,\) do not fit"):
+        L.Slice(2).forward(np.ones((1, 2)))
 
 
 @pytest.mark.parametrize("layer", [L.SumPool(3, ceil=True), L.AvgPool(3, ceil=True), L.MaxPool(3, ceil=True)], ids=repr)
