@@ -660,6 +660,17 @@ def test_the_relevance_is_set_beside_gradient_times_input(rule):
     assert report.to_dict()["beside_gradient_x_input"] == report.beside_gradient_x_input
 
 
+def test_relevance_without_any_gradient_times_input_is_said_to_be_so():
+    """w^2 hands relevance to inputs of 0, where gradient times input is 0."""
+    graph = lrp.chain(Dense(weight=[[0.25]], bias=[0.25]), ReLU())
+    composite = lrp.Composite([(lrp.kind(Dense), lrp.WSquare())])
+    report = dtd.verify(lrp.explain(graph, np.zeros((1, 1)), composite, np.ones((1, 1))), "physical")
+    assert report.beside_gradient_x_input == "it is 0 everywhere, and the relevance is not"
+    assert "not compared: it is 0 everywhere, and the relevance is not" in str(report)
+    nothing = dtd.verify(lrp.explain(graph, np.zeros((1, 1)), composite, np.zeros((1, 1))), "physical")
+    assert nothing.beside_gradient_x_input == 0
+
+
 def test_the_worst_neurons_are_named():
     report = dtd.verify(lrp.explain(CNN, DIGIT, lrp.Zero()), "physical")
     found = report["conv2"].neurons

@@ -12,6 +12,7 @@ root, where the neuron is still on: a relative error of 2^-100 or so, and no rou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -224,9 +225,12 @@ class _Run:
 
 
 def apart(a: Array, b: Array) -> float:
-    """sum |a - b| / sum |b|."""
+    """sum |a - b| / sum |b|; infinite where b is 0 everywhere and a is not."""
     a, b = floats(a), floats(b)
-    return float(abs(a - b).sum() / max(abs(b).sum(), 5e-324))
+    difference, whole = float(abs(a - b).sum()), float(abs(b).sum())
+    if whole == 0:
+        return math.inf if difference else 0.0
+    return difference / whole
 
 
 def beside_gradient_x_input(explanation: Explanation) -> float | str:
@@ -237,6 +241,7 @@ def beside_gradient_x_input(explanation: Explanation) -> float | str:
         return "the network has several inputs or targets"
     ((_, target),) = explanation.targets.items()
     try:
-        return apart(explanation.relevance, gradient_x_input(graph, explanation.activations[graph.inputs[0]], target))
+        gap = apart(explanation.relevance, gradient_x_input(graph, explanation.activations[graph.inputs[0]], target))
     except (GraphError, NotExact) as error:
         return str(error)
+    return "it is 0 everywhere, and the relevance is not" if math.isinf(gap) else gap
