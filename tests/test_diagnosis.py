@@ -102,6 +102,8 @@ def test_our_own_error_is_certified():
         off = float(abs(lrp.fractions(lrp.exact(walk.found[name])) - lrp.fractions(truth.found[name])).max())
         scale = float(abs(walk.found[name]).max())
         assert off <= error <= off + 2.0**-58 * scale, name
+    spoilt = dataclasses.replace(walk, found={**walk.found, "fc": np.full_like(walk.found["fc"], np.inf)})
+    assert set(certified_errors(spoilt, known, math.inf)) == set(known) - {"fc"}, "no bound of what is no number"
     assert found(SETTING).error_by == "a certificate"
     assert str(found(SETTING)).endswith("is rounding, by a certificate")
 

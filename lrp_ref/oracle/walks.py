@@ -33,7 +33,7 @@ def our_error(ours: Array, longer: Array) -> float:
 
 
 def certified_errors(walk: Walk, known: Mapping[str, Any], most: float) -> dict[str, float]:
-    """How far our own numbers are from the exact ones at most, where theirs are known.
+    """How far our own numbers are from the exact ones at most, where theirs are known and ours are numbers.
 
     Raises LrpError where it takes more than `most` multiplications, or where a kink stays undecided.
     """
@@ -43,7 +43,8 @@ def certified_errors(walk: Walk, known: Mapping[str, Any], most: float) -> dict[
         raise LrpError(f"a certificate would take {takes:.1e} multiplications: certified=True makes it")
     given = {name: known[name] for name in known if name in walk.found}
     certificate = certify(own.prepared, own.x, rules, own.target, given=given, keep="all", engine="balls")
-    return {name: float(certificate.bound(walk.found[name], name).max(initial=0.0)) for name in given}
+    errors = {name: float(certificate.bound(walk.found[name], name).max(initial=0.0)) for name in given}
+    return {name: error for name, error in errors.items() if math.isfinite(error)}
 
 
 def floats_of(a: Array) -> Any:
