@@ -23,39 +23,47 @@ SMALL = 2**20
 """Denominators are brought next to zero in networks of no more activations than this."""
 
 
-def told_apart(setting: Setting, one: Sequence[Move], other: Sequence[Move]) -> tuple[Arrays, float] | None:
-    """An input on which the relevances under two lists of moves differ, and by how much of the greatest.
+def told_apart(
+    setting: Setting, one: Sequence[Move], others: Sequence[Sequence[Move]]
+) -> list[tuple[Arrays, float] | None]:
+    """For each of the others an input on which its relevance differs from the one's, and by how much of the greatest.
 
     Larger and smaller inputs are tried, ones of other signs, with ties and zeros, and new ones; and then those that
     bring a denominator next to zero where the moves are, for that is where stabilizers differ.
     """
-    nodes = dict.fromkeys(name for _, where in (*one, *other) for name in where)
+    found: list[tuple[Arrays, float] | None] = [None] * len(others)
+    nodes = dict.fromkeys(name for moves in (one, *others) for _, where in moves for name in where)
     for x in itertools.chain(_inputs(setting.x), _near_zeros(setting, list(nodes))):
-        difference = _difference(setting.with_input(x), one, other)
-        if difference is not None and VISIBLE < difference < math.inf:
-            return x, difference
-    return None
+        if None not in found:
+            break
+        there = setting.with_input(x)
+        first = _relevance(there, one)
+        for i, moves in enumerate(others):
+            if first is not None and found[i] is None and (other := _relevance(there, moves)) is not None:
+                difference = _difference(first, other)
+                if VISIBLE < difference < math.inf:
+                    found[i] = x, difference
+    return found
 
 
-def _difference(setting: Setting, one: Sequence[Move], other: Sequence[Move]) -> float | None:
-    """How far the inputs' relevances are apart, of the greatest; None if they cannot be had, or vanish."""
-    walks = []
-    for moves in (one, other):
-        with np.errstate(all="ignore"):
-            try:
-                changed = _moved(setting, moves)
-                if changed is None:
-                    return None
-                walks.append(walked(arithmetics(changed)[0], {}))
-            except LrpError:
+def _relevance(setting: Setting, moves: Sequence[Move]) -> list[Any] | None:
+    """Of the inputs under moves; None if it cannot be had."""
+    with np.errstate(all="ignore"):
+        try:
+            changed = _moved(setting, moves)
+            if changed is None:
                 return None
-    differences = []
-    for name in setting.prepared.inputs:
-        first, second = (floats_of(walk.found[name]) for walk in walks)
-        scale = float(abs(first).max(initial=0.0))
-        if 0 < scale < math.inf:
-            differences.append(distance(first, second) / scale)
-    return max(differences, default=None)
+            walk = walked(arithmetics(changed)[0], {})
+        except LrpError:
+            return None
+    return [floats_of(walk.found[name]) for name in setting.prepared.inputs]
+
+
+def _difference(one: Sequence[Any], other: Sequence[Any]) -> float:
+    """How far relevances of the inputs are apart, of the greatest; 0 where they vanish or are no numbers."""
+    scales = [float(abs(R).max(initial=0.0)) for R in one]
+    apart = [distance(R, S) / scale for R, S, scale in zip(one, other, scales, strict=True) if 0 < scale < math.inf]
+    return max(apart, default=0.0)
 
 
 def _moved(setting: Setting, moves: Sequence[Move]) -> Setting | None:
@@ -92,19 +100,24 @@ def _drawn(rng: np.random.Generator, scale: float, a: Array) -> Array:
 
 
 def _near_zeros(setting: Setting, nodes: Sequence[str]) -> Iterator[Arrays]:
-    """Inputs on the way to new ones, where one of a node's denominators has come next to zero."""
+    """Inputs on the way to new ones, where a denominator of a node has come next to zero; four for each node."""
     rng = np.random.default_rng(2)
     if sum(a.size for a in setting.activations.values()) > SMALL:
         return
-    with np.errstate(all="ignore"):
-        relevance = walked(setting, {}).found
-    for name, scale in itertools.product((name for name in nodes if name in relevance), (1.0, 4.0)):
-        ends = [setting, setting.with_input(each(setting.x, partial(_drawn, rng, scale)))]
-        signs = [_denominators(end, name) > 0 for end in ends]
-        R = relevance[name].reshape(-1)
-        dealt_out = np.tile(R != 0, len(signs[0]) // len(R))
-        for unit in rng.permutation(np.flatnonzero(dealt_out & (signs[0] != signs[1])))[:3]:
-            yield _crossing(ends[0], ends[1], name, unit, bool(signs[0][unit]))
+    for name in nodes:
+        met: list[int] = []
+        for scale in (1.0, 4.0, 0.25) * 3:
+            ends = setting, setting.with_input(each(setting.x, partial(_drawn, rng, scale)))
+            signs, dealt_out = [], []
+            for end in ends:
+                with np.errstate(all="ignore"):
+                    R = walked(end, {}).found.get(name, np.zeros(1)).reshape(-1)
+                signs.append(_denominators(end, name) > 0)
+                dealt_out.append(np.tile(R != 0, len(signs[-1]) // len(R)))
+            crossing = np.flatnonzero((signs[0] != signs[1]) & (dealt_out[0] | dealt_out[1]))
+            for unit in [k for k in rng.permutation(crossing) if k not in met][: min(2, 4 - len(met))]:
+                met.append(unit)
+                yield _crossing(*ends, name, unit, bool(signs[0][unit]))
 
 
 def _crossing(start: Setting, end: Setting, name: str, unit: int, positive: bool) -> Arrays:

@@ -553,14 +553,14 @@ class Search:
 
     def apart(self, found: Sequence[Hypothesis]) -> tuple[Apart, ...]:
         """For each of the first other names an input on which it differs from the first, if one is found."""
-        told, seen = [], {found[0].names} if found else set()
+        others: dict[tuple[str, ...], Hypothesis] = {}
         for other in found[1:]:
-            if other.names in seen or len(seen) > 4:
-                continue
-            seen.add(other.names)
-            if (pair := told_apart(self.setting, self.moves(found[0]), self.moves(other))) is not None:
-                told.append(Apart(found[0], other, *pair))
-        return tuple(told)
+            if other.names != found[0].names and len(others) < 4:
+                others.setdefault(other.names, other)
+        if not others:
+            return ()
+        told = told_apart(self.setting, self.moves(found[0]), list(map(self.moves, others.values())))
+        return tuple(Apart(found[0], other, *one) for other, one in zip(others.values(), told, strict=True) if one)
 
     def moves(self, hypothesis: Hypothesis) -> list[Move]:
         """The moves of its causes, those of the whole setting first."""
