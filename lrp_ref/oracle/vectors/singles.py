@@ -171,11 +171,12 @@ MAXIMA = ("MaxPool", "GlobalMaxPool", "AdaptiveMaxPool")
 NOT_RATIONAL = ("ELU", "SELU", "CELU", "Softplus", "Sigmoid", "SiLU", "GELU", "Tanh", "Softmax")
 
 LATER: dict[str, str] = {
-    "SoftMinPool": "its portions are not rational: they come as balls, when the ball engine makes expected values",
+    'SoftMinPool(share="eta")': "nothing is left unclaimed, by a sum that is not rational: no ball proves a 0",
     "attention": "the layers are not there yet",
     "LSTM": "the layers are not there yet",
     "LayerNorm": "the layer is not there yet; RelevancePropagation.jl's analytic case of it comes with it",
-    "hand facts with tanh": "captum's simple_tanh and lrp_toolbox's XOR network have no rational values: as balls",
+    "hand facts with tanh": "captum's simple_tanh and lrp_toolbox's XOR network have weights that are no dyadic numbers "
+    "of few bits; the networks of group smooth are of their kind",
 }
 """What has no cases at all, and why."""
 

@@ -14,9 +14,11 @@ from ...layers import (
     Flatten,
     GlobalAvgPool,
     Mul,
+    ReLU,
     Sigmoid,
     SiLU,
     Softmax,
+    SoftMinPool,
     Softplus,
     Tanh,
 )
@@ -75,6 +77,9 @@ NETWORKS: Mapping[str, tuple[Graph, Shape]] = {
         (3,),
     ),
     "softmax": (chain(_dense("softmax/0", 4, 3), Softmax(), _dense("softmax/1", 3, 2)), (4,)),
+    "log-odds": (
+        chain(_dense("log-odds/0", 4, 4), ReLU(), _dense("log-odds/1", 4, 3), SoftMinPool(share="z")), (4,),
+    ),
     "gelu-residual": (_residual(), (1, 3, 3)),
     "silu-gate": (_gated(), (1, 3, 3)),
 }  # fmt: skip
