@@ -175,8 +175,8 @@ LATER: dict[str, str] = {
     "attention": "the layers are not there yet",
     "LSTM": "the layers are not there yet",
     "LayerNorm": "the layer is not there yet; RelevancePropagation.jl's analytic case of it comes with it",
-    "hand facts with tanh": "captum's simple_tanh and lrp_toolbox's XOR network have weights that are no dyadic numbers "
-    "of few bits; the networks of group smooth are of their kind",
+    "hand facts with tanh": "captum's simple_tanh and lrp_toolbox's XOR network have weights that are no dyadic "
+    "numbers of few bits; the networks of group smooth are of their kind",
 }
 """What has no cases at all, and why."""
 
