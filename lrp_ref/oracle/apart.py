@@ -106,18 +106,22 @@ def _near_zeros(setting: Setting, nodes: Sequence[str]) -> Iterator[Arrays]:
         return
     for name in nodes:
         met: list[int] = []
+        positive, dealt_out = _signs(setting, name)
         for scale in (1.0, 4.0, 0.25) * 3:
-            ends = setting, setting.with_input(each(setting.x, partial(_drawn, rng, scale)))
-            signs, dealt_out = [], []
-            for end in ends:
-                with np.errstate(all="ignore"):
-                    R = walked(end, {}).found.get(name, np.zeros(1)).reshape(-1)
-                signs.append(_denominators(end, name) > 0)
-                dealt_out.append(np.tile(R != 0, len(signs[-1]) // len(R)))
-            crossing = np.flatnonzero((signs[0] != signs[1]) & (dealt_out[0] | dealt_out[1]))
+            end = setting.with_input(each(setting.x, partial(_drawn, rng, scale)))
+            positive_there, dealt_out_there = _signs(end, name)
+            crossing = np.flatnonzero((positive != positive_there) & (dealt_out | dealt_out_there))
             for unit in [k for k in rng.permutation(crossing) if k not in met][: min(2, 4 - len(met))]:
                 met.append(unit)
-                yield _crossing(*ends, name, unit, bool(signs[0][unit]))
+                yield _crossing(setting, end, name, unit, bool(positive[unit]))
+
+
+def _signs(setting: Setting, name: str) -> tuple[Any, Any]:
+    """Which of a node's denominators are positive, and for which there is relevance to deal out."""
+    with np.errstate(all="ignore"):
+        R = walked(setting, {}).found.get(name, np.zeros(1)).reshape(-1)
+    positive = _denominators(setting, name) > 0
+    return positive, np.tile(R != 0, len(positive) // len(R))
 
 
 def _crossing(start: Setting, end: Setting, name: str, unit: int, positive: bool) -> Arrays:
