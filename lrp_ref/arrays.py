@@ -336,6 +336,20 @@ def near_greatest(z: Array, axis: int, *, least: bool = False) -> Array:
     return z.min(axis=axis, keepdims=True) if least else z.max(axis=axis, keepdims=True)
 
 
+def greatest_class(z: Array) -> Array:
+    """The first class with the greatest number, for z (batch, classes).
+
+    Of balls one comparison after the other: NumPy's argmax goes on comparing after one that raised.
+    """
+    if not is_enclosed(z):
+        return z.argmax(axis=1)
+    best, found = z[:, 0], namespace(z).zeros(len(z), dtype=int)
+    for k in range(1, z.shape[1]):
+        wins = z[:, k] > best
+        best, found = where(wins, z[:, k], best), where(wins, k, found)
+    return found
+
+
 def per_channel(value: Array, a: Array, what: str) -> Array:
     """`value` as it broadcasts to `a`: a scalar, one number a channel (axis 1), or exactly ``a.shape[1:]``.
 

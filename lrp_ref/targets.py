@@ -11,7 +11,21 @@ import dataclasses
 from numbers import Integral
 from typing import Any, Literal, Protocol, cast
 
-from .arrays import Array, exp, is_array, like, namespace, near_greatest, number, on_host, to_host, total, where, zeros
+from .arrays import (
+    Array,
+    exp,
+    greatest_class,
+    is_array,
+    like,
+    namespace,
+    near_greatest,
+    number,
+    on_host,
+    to_host,
+    total,
+    where,
+    zeros,
+)
 from .errors import GraphError, ShapeError
 from .graph import Graph, Node
 from .layers import Dense, SoftMinPool
@@ -89,7 +103,7 @@ class argmax:
 
     def direction(self, z: Array) -> Array:
         """e_k at the greatest."""
-        return one_hot(z, z.argmax(axis=1) if z.ndim == 2 else 0)
+        return one_hot(z, greatest_class(z) if z.ndim == 2 else 0)
 
     def start(self, z: Array) -> Array:
         """Its value."""
@@ -186,7 +200,7 @@ def as_target(target: Any) -> Target:
 def fixed(target: Target, z: Array) -> Target:
     """The target as it stays when z changes: argmax as the logit of the class that is greatest now."""
     if isinstance(target, argmax) and z.ndim == 2:
-        return logit(z.argmax(axis=1))
+        return logit(greatest_class(z))
     return target
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import lrp_ref as lrp
 from lrp_ref import layers as L
-from lrp_ref.arrays import floats
+from lrp_ref.arrays import floats, greatest_class
 from lrp_ref.data import digits, digits_cnn, digits_mlp
 from lrp_ref.graph import Graph, Node, chain
 from lrp_ref.stabilize import Relative, Unsigned
@@ -480,6 +480,23 @@ def test_random_networks_are_enclosed(drawn):
 @given(networks())
 def test_five_thousand_random_networks_are_enclosed(drawn):
     check_random_network(drawn)
+
+
+def test_the_greatest_class_stops_at_the_first_comparison_that_is_not_decided(monkeypatch):
+    """NumPy's own argmax makes the next one too, with the first one's exception set."""
+    asked, greater = [], Ball.__gt__
+
+    def counted(self, other):
+        asked.append(self)
+        return greater(self, other)
+
+    monkeypatch.setattr(Ball, "__gt__", counted)
+    with working(64):
+        third = (Ball(1, 1) / 3).arb
+        with pytest.raises(lrp.Undecided):
+            greatest_class(np.array([[Ball(third), Ball(third)], [Ball(third), Ball(third)]]))
+        assert len(asked) == 1
+        assert greatest_class(balls(np.array([[1.0, 3.0, 3.0], [2.0, -1.0, 0.5]]))).tolist() == [1, 0]
 
 
 # --- what a certificate tells --------------------------------------------------------------------------------------

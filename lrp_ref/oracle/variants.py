@@ -19,7 +19,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..arrays import Array, divide, exact, floats, is_enclosed, is_exact, like, namespace, number, ones, zeros
+from ..arrays import (
+    Array,
+    divide,
+    exact,
+    floats,
+    greatest_class,
+    is_enclosed,
+    is_exact,
+    like,
+    namespace,
+    number,
+    ones,
+    zeros,
+)
 from ..canonize import batch_norm_folded
 from ..errors import LrpError
 from ..graph import Graph, Node, chain
@@ -920,7 +933,7 @@ def _log_probability(z: Array, R: Array) -> Array | None:
 
 
 def _greatest(z: Array, R: Array) -> Array | None:
-    return None if _class(R) is None else z * one_hot(z, z.argmax(axis=1))
+    return None if _class(R) is None else z * one_hot(z, greatest_class(z))
 
 
 def _one(z: Array) -> Array:
