@@ -149,6 +149,19 @@ def installed(name):
         return "not installed"
 
 
+@pytest.fixture
+def run(capsys):
+    """`lrp-ref` with these arguments: its exit status, and what it said on standard output and error."""
+    from lrp_ref import cli
+
+    def run(*argv):
+        code = cli.main([str(part) for part in argv])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
 @pytest.fixture(params=["flint", "fractions"])
 def exact(request, monkeypatch):
     """lrp_ref.exact, on python-flint's rationals and, as where it is not installed, on the standard library's."""

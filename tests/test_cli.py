@@ -44,16 +44,6 @@ def rules_of(name):
 
 
 @pytest.fixture
-def run(capsys):
-    def run(*argv):
-        code = cli.main([str(part) for part in argv])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
-
-
-@pytest.fixture
 def explain(run):
     """`lrp-ref explain` that goes well and says nothing on standard error."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lrp_ref as lrp
-from lrp_ref import cli, testing
+from lrp_ref import testing
 from lrp_ref.data import digits, digits_cnn
 from lrp_ref.oracle import peers
 from lrp_ref.oracle.conform import (
@@ -383,16 +383,6 @@ def test_a_case_that_cannot_be_asked_fails_nothing():
 # --- the command ----------------------------------------------------------------------------------------------------
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*argv):
-        code = cli.main([str(part) for part in argv])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 @pytest.fixture

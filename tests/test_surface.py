@@ -132,6 +132,7 @@ BELOW = {  # module: what it may import of the package, besides errors, files, t
     "theory": {"arrays", "explain", "graph", "layers", "propagate", "rules", "signs", "targets"},
     "oracle": {
         "arrays",
+        "audit",
         "canonize",
         "composites",
         "explain",

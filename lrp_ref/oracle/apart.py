@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array
+from ..audit import forwards
 from ..errors import LrpError
 from ..explain import Arrays
 from ..propagate import Rule
@@ -153,9 +154,5 @@ def _denominators(setting: Setting, name: str) -> Any:
     if not step.shares():
         return np.zeros(0)
     frozen, a = step.linear_map(layer.like(inputs[0]), inputs)
-    weight, bias = frozen.parameters(a)
-    found = []
-    for share in step.shares():
-        x, w, b = step.modified(share, a, weight, bias)
-        found.append(np.broadcast_to(sum(map(frozen.linear, x, w)) + b, frozen.forward(a).shape).reshape(-1))
-    return np.concatenate(found)
+    shape = frozen.forward(a).shape
+    return np.concatenate([np.broadcast_to(f.z, shape).reshape(-1) for f in forwards(frozen, step, a)])

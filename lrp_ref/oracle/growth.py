@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, divide
+from ..audit import forwards
 from ..explain import targets_of
 from ..graph import Graph, Node
 from ..layers import ReLU
@@ -72,12 +73,9 @@ def _back(node: Node, rule: Rule, inputs: Sequence[Wide], out: Wide) -> list[Wid
         return [(part, abs(width) + abs(part)) for part, width in zip(parts, widths, strict=True)]
     frozen, a = rule.linear_map(layer, numbers)
     of_a = layer.join(*(width for _, width in inputs))
-    weight, bias = frozen.parameters(a)
     R_in, of_R_in = np.zeros(a.shape), np.zeros(a.shape)
-    for share, portion in zip(rule.shares(), rule.portions_at(frozen, a), strict=True):
-        x, w, b = rule.modified(share, a, weight, bias)
+    for _, portion, x, w, _, z in forwards(frozen, rule, a):
         of_x = [np.where(x_t != 0, of_a, 0) for x_t in x]
-        z = sum(map(frozen.linear, x, w)) + b
         of_z = sum(frozen.linear(wide, abs(w_t)) for wide, w_t in zip(of_x, w, strict=True)) + abs(z)
         d = z + rule.stabilizer(z, rule.epsilon)
         s = divide(portion * R, d)

@@ -29,6 +29,7 @@ from .walks import (
     distance,
     floats_of,
     forked,
+    misfit,
     our_error,
     walked,
 )
@@ -107,7 +108,7 @@ class Search:
                 longer = walked(both[1], self.known, None if before is None else before.longer)
         except LrpError:
             return None
-        deviation, bound, scale, squares, entries = {}, {}, {}, 0.0, 0
+        deviation, bound, scale = {}, {}, {}
         for name in own.found:
             if name not in self.known:
                 continue
@@ -119,10 +120,7 @@ class Search:
             bound[name] = max(MARGIN * error, LEAST * u * scale[name])
             if self.capped and ours.dtype == self.start.own.found[name].dtype:
                 bound[name] = min(bound[name], max(self.start.deviation[name] / REDUCED, self.start.bound[name]))
-            nearer = ours if far.dtype == ours.dtype else far  # else it is that of another input
-            squares += float(np.square((floats_of(nearer) - floats_of(self.known[name])) / (scale[name] or 1.0)).sum())
-            entries += ours.size
-        return State(own, longer, deviation, bound, scale, math.sqrt(squares / max(1, entries)))
+        return State(own, longer, deviation, bound, scale, misfit(own, longer, self.known, scale))
 
     def suspects(self, tensor: str, setting: Setting) -> tuple[str, ...]:
         """The nodes between a tensor and the relevances known above it, in the order of the walk."""
@@ -392,7 +390,7 @@ class Search:
             found.setdefault(key, (self.rank(moves), state.misfit, hypothesis))
         least = min((rank[0] for rank, _, _ in found.values()), default=0)
         simplest = [entry for entry in found.values() if entry[0][0] == least]
-        nearest = min((misfit for _, misfit, _ in simplest), default=0.0)
+        nearest = min((off for _, off, _ in simplest), default=0.0)
         simplest.sort(key=lambda entry: (entry[1] > CLEARLY * nearest, entry[0]))
         return [hypothesis for _, _, hypothesis in simplest]
 

@@ -177,7 +177,7 @@ class State:
     bound: Mapping[str, float]
     scale: Mapping[str, float]
     misfit: float
-    """The root mean square, over all entries, of theirs less the longer arithmetic's, each over its tensor's scale."""
+    """That of :func:`misfit`."""
 
     @cached_property
     def off(self) -> tuple[str, ...]:
@@ -194,6 +194,20 @@ def distance(ours: Any, theirs: Any) -> float:
     difference = abs(floats_of(ours) - floats_of(theirs))
     greatest = float(difference.max(initial=0.0))
     return greatest if math.isfinite(greatest) else math.inf
+
+
+def misfit(own: Walk, longer: Walk, known: Mapping[str, Any], scale: Mapping[str, float]) -> float:
+    """The root mean square, over all entries, of theirs less the longer arithmetic's, each over its tensor's scale.
+
+    Where the longer one is the own one at another input, the own one is nearer.
+    """
+    squares, entries = 0.0, 0
+    for name in scale:
+        ours, far = own.found[name], longer.found[name]
+        nearer = ours if far.dtype == ours.dtype else far
+        squares += float(np.square((floats_of(nearer) - floats_of(known[name])) / (scale[name] or 1.0)).sum())
+        entries += ours.size
+    return math.sqrt(squares / max(1, entries))
 
 
 def in_arithmetic(setting: Setting, char: str) -> Setting:

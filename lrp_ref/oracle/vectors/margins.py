@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from ...arrays import Array, exact, fractions, is_enclosed, ones
+from ...audit import forwards
 from ...explain import Explanation
 from ...layers import (
     CELU,
@@ -99,11 +100,8 @@ def _of_maximum(pool: Any, a: Array) -> Iterator[Kink]:
 
 
 def _of_rule(frozen: Linear, rule: Rule, a: Array, R: Array) -> Iterator[Kink]:
-    weight, bias = frozen.parameters(a)
-    fed = frozen.linear(ones(a.shape, a), ones(weight.shape, a)) != 0
-    for share, portion in zip(rule.shares(), rule.portions_at(frozen, a), strict=True):
-        x, w, b = rule.modified(share, a, weight, bias)
-        z = sum(map(frozen.linear, x, w)) + b
+    fed = frozen.linear(ones(a.shape, a), ones(frozen.parameters(a)[0].shape, a)) != 0
+    for share, portion, *_, z in forwards(frozen, rule, a):
         e = rule.stabilizer(z, rule.epsilon)
         counts = fed & (portion * R != 0)
         if bool(counts.any()):
