@@ -208,7 +208,7 @@ def added_back(s: Array, kernel: Kernel, matrix: Array, out: Array, memory: Memo
 def nothing(batch: int, xp: Any) -> Totals:
     """The totals of no relevance."""
     none = xp.zeros(batch)
-    return Totals.found(none, none)
+    return Totals(none, none)
 
 
 def finished(c: Array, x: Array | None, more: Array | None, batch: int, out: Array | None = None) -> Totals:
@@ -223,7 +223,7 @@ def finished(c: Array, x: Array | None, more: Array | None, batch: int, out: Arr
     into = out if out is not None else c if x is not None or more is not None else None
     _launch("finish", grid, c, together > 1, (c, x, more, into, sums, batch, numbers // together))
     found = sums.sum(axis=2)
-    return Totals.found(found[0], found[1])
+    return Totals(found[0], found[1])
 
 
 def lifted(
@@ -265,7 +265,7 @@ def shared(
     books.book(stabilizer=found[0])
     if deal.e is not None or not deal.epsilon:
         books.book(unclaimed=found[1], poles=found[2].astype(int))
-    return [Totals.found(found[3], found[4]), Totals.found(found[5], found[6])]
+    return [Totals(found[3], found[4]), Totals(found[5], found[6])]
 
 
 def _counted(numbers: int) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pickle import PickleBuffer
 from typing import Any
+from weakref import ReferenceType, ref
 
 import numpy as np
 
 from ..arrays import Array, namespace
-from ..layers.base import Shape
 
 _SMALL = 2**16
 """Bytes below which the allocator is as quick: it keeps them, and asks the system for nothing."""
@@ -22,21 +23,26 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._free: dict[int, list[tuple[Array, Any]]] = {}
+        self._free: dict[int, list[Array]] = {}
+        self._lent: _Lent = {}
+        self._returned = _returned(self._lent)
 
     def array(self, shape: Sequence[int], like: Array) -> Array:
         """An array of `shape` with the dtype and on the device of `like`; its values are whatever was there."""
-        xp, size = namespace(like), math.prod(shape) * like.dtype.itemsize
+        xp, dtype = namespace(like), like.dtype
+        size = math.prod(shape) * dtype.itemsize
         if xp is not np or size < _SMALL:
-            return xp.empty(shape, like.dtype)
-        whole = _size_class(size)
+            return xp.empty(shape, dtype)
+        step = 1 << max(0, size.bit_length() - 4)  # an eighth of a power of 2: nearly equal sizes share their blocks
+        whole = -(-size // step) * step
         free = self._free.setdefault(whole, [])
         try:
             block = free.pop()
         except IndexError:
-            numbers = np.empty(whole, np.uint8)
-            block = (numbers, numbers.__array_interface__["data"])
-        return np.asarray(_Lease(block, free, tuple(shape), like.dtype.str))
+            block = np.empty(whole, np.uint8)
+        lease: Any = PickleBuffer(block)  # every view refers to it, and a weak reference may; nothing is pickled
+        self._lent[ref(lease, self._returned)] = (free, block)
+        return np.ndarray(shape, dtype, lease)
 
     def empty_channels_last(self, shape: Sequence[int], like: Array) -> Array:
         """The same, as (batch, channels, *size) whose channels lie next to each other in memory."""
@@ -44,21 +50,32 @@ class Memory:
         return channels_first(self.array((batch, *size, channels), like))
 
 
-class _Lease:
-    """What every view of an array from a block refers to: when they are gone so is this, and the block is free."""
+class Scratch:
+    """An array that one block after the other writes its own numbers to."""
 
-    def __init__(self, block: tuple[Array, Any], free: list[tuple[Array, Any]], shape: Shape, dtype: str) -> None:
-        self.__array_interface__ = {"version": 3, "data": block[1], "shape": shape, "typestr": dtype}
-        self._block, self._free = block, free
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._array: Array | None = None
 
-    def __del__(self) -> None:
-        self._free.append(self._block)
+    def like(self, block: Array) -> Array:
+        """As large as `block`, on the host: what it was given before is overwritten."""
+        if self._array is None or self._array.size < block.size:
+            self._array = self._memory.array((block.size,), block)
+        return self._array[: block.size].reshape(block.shape)
 
 
-def _size_class(size: int) -> int:
-    """`size` rounded up to an eighth of a power of 2, so that nearly equal sizes share their blocks."""
-    step = 1 << max(0, size.bit_length() - 4)
-    return -(-size // step) * step
+_Lent = dict[ReferenceType[PickleBuffer], tuple[list[Array], Array]]
+"""Each lease's block, and where it goes when no view refers to the lease any more."""
+
+
+def _returned(lent: _Lent) -> Callable[[ReferenceType[PickleBuffer]], None]:
+    """What is called then. It does not know its Memory, which is to go when nobody uses it."""
+
+    def back(lease: ReferenceType[PickleBuffer]) -> None:
+        free, block = lent.pop(lease)
+        free.append(block)
+
+    return back
 
 
 def channels_first(a: Array) -> Array:

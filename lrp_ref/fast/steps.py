@@ -38,7 +38,7 @@ from .general import General
 from .memory import Memory, empty, on_device, same_order, same_rows
 from .operators import operator
 from .product import Product
-from .sweep import Books, Deal, Totals, spans
+from .sweep import Adding, Books, Deal, Totals, spans
 
 _ONE_TO_ONE = (Activation, BatchNorm, Scale, Diagonal)
 """Layers that lead each input to the output at its own place."""
@@ -210,14 +210,15 @@ class Summing:
         if on_device(R):
             found = _shared_there(deal, R, inputs, out_rows, batch, books, memory)
         else:
-            found = [Totals(batch, len(z)) for _ in inputs]
+            passed = [Adding(batch, len(z), memory) for _ in inputs]
 
             def give(s: Array, first: int, last: int) -> None:
-                for a, out, totals in zip(inputs, out_rows, found, strict=True):
-                    totals.add(np.multiply(a[first:last], s, out=out[first:last]), first, last, memory)
+                for a, out, adding in zip(inputs, out_rows, passed, strict=True):
+                    adding.add(np.multiply(a[first:last], s, out=out[first:last]), first, last)
 
             deal.divide(R, None, batch, books, memory, give)
             books.count()
+            found = [adding.totals for adding in passed]
         return [Flow(out, t.sum, t.magnitude, ours=True) for out, t in zip(outs, found, strict=True)], books, "fused"
 
 
