@@ -13,6 +13,7 @@ from zennit_composites import ZENNIT
 import lrp_ref as lrp
 from lrp_ref.arrays import floats
 from lrp_ref.data import digits, digits_cnn, digits_mlp
+from lrp_ref.fast import conv
 from lrp_ref.fast.conv import WIDE
 from lrp_ref.layers import Conv, Dense, Flatten, MaxPool, ReLU
 
@@ -135,8 +136,10 @@ def test_end_to_end_on_the_shipped_networks(preset, dtype):
     ("channels", "outputs", "size", "groups"),
     [(3, 64, 37, 1), (16, 24, 30, 1), (64, 64, 56, 1), (WIDE, WIDE, 37, WIDE), (5, 5, 37, 5)],
 )
-def test_equal_patches_have_equal_outputs(channels, outputs, size, groups, dtype):
+@pytest.mark.parametrize("tile", [conv.TILE, 2**18])
+def test_equal_patches_have_equal_outputs(channels, outputs, size, groups, tile, dtype, monkeypatch):
     """Or rounding would decide the ties of a max pool."""
+    monkeypatch.setattr(conv, "TILE", tile)
     rng = np.random.default_rng(size)
     weight = rng.normal(size=(outputs, channels // groups, 3, 3)).astype(dtype)
     layer = Conv(weight=weight, padding=1, groups=groups)

@@ -4,6 +4,7 @@ import gc
 import weakref
 
 import numpy as np
+
 from lrp_ref.fast.memory import Memory, Scratch
 from lrp_ref.fast.sweep import MANY, RUN, dots, sums
 
@@ -19,7 +20,9 @@ def test_a_block_comes_back_with_its_last_view_and_no_sooner():
     memory = Memory()
     first = memory.array(LARGE, LIKE)
     place, view = address(first), first[1:].reshape(-1)[5:]
-    assert first.dtype == np.float32 and first.shape == LARGE and first.flags.c_contiguous and first.flags.writeable
+    assert (first.dtype, first.shape) == (np.float32, LARGE)
+    assert first.flags.c_contiguous
+    assert first.flags.writeable
     del first
     assert address(memory.array(LARGE, LIKE)) != place
     del view
@@ -47,7 +50,8 @@ def test_small_arrays_are_the_allocators():
 def test_scratch_is_one_array_for_blocks_of_any_shape():
     scratch = Scratch(Memory())
     large, small = scratch.like(np.empty(LARGE, np.float32)), scratch.like(np.empty((3, 50), np.float32))
-    assert small.shape == (3, 50) and address(small) == address(large)
+    assert small.shape == (3, 50)
+    assert address(small) == address(large)
     assert scratch.like(np.empty((129, 1024), np.float32)).size == 129 * 1024
 
 
@@ -65,7 +69,7 @@ def test_sums_are_close_to_those_of_float64_and_few_numbers_exact():
             for w in (None, weight):
                 found, right = dots(block, w, samples), by_hand(block, w, samples)
                 size = by_hand(abs(block), None if w is None else abs(w), samples)
-                assert found.dtype == np.float64 and found.shape == (samples,)
+                assert (found.dtype, found.shape) == (np.float64, (samples,))
                 assert (abs(found - right) <= 8 * np.finfo(np.float32).eps * size).all()
             if block.size < MANY:
                 np.testing.assert_array_equal(sums(block, samples), block.reshape(samples, -1).sum(1, dtype=float))

@@ -2,12 +2,14 @@
 
 Arrays here have their channels last: (batch, *size, channels). A tile is a block of output rows, or several images. Its
 columns, the cells under each tap, are copied once and multiplied by every matrix that wants them, straight into the
-outputs. With stride 1 the adjoint is a convolution too, of s with the kernel flipped; with other strides, the
+outputs. On large planes of many channels there are no columns: each tap is multiplied by itself, and its product added
+to the outputs. With stride 1 the adjoint is a convolution too, of s with the kernel flipped; with other strides, the
 columns that the transposed matrix gives are added back to where they were read.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -20,12 +22,16 @@ from ..layers import Conv
 from ..layers.base import Shape
 from ..layers.window import Window
 from ..values import value
+from .blas import Adding, adding
 from .memory import Memory
 
 TILE = 2**23
 """Bytes of a tile's columns at most, and at least one row: about what the outer cache of a core holds."""
 
-
+SHIFTED = 512
+"""Positions from which on products that are added are quicker than columns."""
+FINISHED = 2**17
+"""Numbers of what is finished at once, where a tile is larger."""
 WIDE = 96
 """Channels from which on a depthwise kernel is quicker position by position."""
 
@@ -132,8 +138,18 @@ def products(
         return _pointwise(x, positions, matrices, outs, finish)
     if kernel.depthwise:
         return _depthwise(x, kernel, positions, matrices, outs, memory, finish)
+    if _shifts(x, kernel, positions, outs) and (add := adding(x.dtype)):
+        return _by_shifts(x, kernel, matrices, outs, memory, add, finish)
     if _slides(kernel, positions, x.itemsize):
         return _by_bands(x, kernel, positions, matrices, outs, memory, finish)
+    return _by_columns(x, kernel, positions, matrices, outs, memory, finish)
+
+
+def _by_columns(
+    x: Array, kernel: Kernel, positions: Shape, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory,
+    finish: Finish | None,
+) -> None:  # fmt: skip
+    """The cells under each position as a row, copied once for all matrices."""
     inputs, outputs = kernel.inputs_a_group, kernel.outputs_a_group
     depth = kernel.window.taps * inputs
     for tile in tiles(len(x), positions, depth * x.itemsize):
@@ -147,7 +163,6 @@ def products(
                 np.matmul(columns, matrix[group], out=out[tile.first : tile.last, into])
         if finish:
             finish(tile.first, tile.last)
-    return None
 
 
 def _pointwise(
@@ -161,6 +176,63 @@ def _pointwise(
             np.matmul(rows[tile.first : tile.last], matrix[0], out=out[tile.first : tile.last])
         if finish:
             finish(tile.first, tile.last)
+
+
+def _shifts(x: Array, kernel: Kernel, positions: Shape, outs: Sequence[Array]) -> bool:
+    """Whether products that are added to the outputs are quicker than columns: see `_by_shifts`."""
+    outputs = sum(out.shape[1] for out in outs)
+    return _same(x, kernel, positions) and outputs <= 4 * kernel.channels and math.prod(positions) >= SHIFTED
+
+
+def _same(x: Array, kernel: Kernel, positions: Shape) -> bool:
+    """Whether there is a position for each cell of a plane, and one of its taps reads that cell."""
+    window = kernel.window
+    plain = len(positions) == 2 and kernel.groups == 1 and set(window.stride) == {1} and positions == x.shape[1:-1]
+    return plain and all(
+        before % step == 0 and max(before, after) < n
+        for (before, after), step, n in zip(window.padding, window.dilation, positions, strict=True)
+    )
+
+
+def _by_shifts(
+    x: Array, kernel: Kernel, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory, add: Adding,
+    finish: Finish | None,
+) -> None:  # fmt: skip
+    """No columns: what a tap reads is x itself, shifted by some rows, and its product is added to the outputs.
+
+    For a shift along the rows x is copied, with 0 where one end of a row would meet the other end of the next.
+    """
+    window, (batch, height, width, channels) = kernel.window, x.shape
+    (above, below), (left, _), (step, along) = *window.padding, window.dilation
+    taps = [(i * step - above, j * along - left) for i, j in np.ndindex(*window.kernel)]  # rows and cells further on
+    middle_first = sorted(range(len(taps)), key=lambda tap: taps[tap] != (0, 0))  # it alone is read everywhere
+    outputs = sum(out.shape[1] for out in outs)
+    every = list(blocks(height, max(1, 4 * TILE // (width * (2 * channels + outputs) * x.itemsize))))
+    most = max(bottom - top for top, bottom in every) + above + below
+    copies = {across: memory.array((most, width, channels), x) for across in {across for _, across in taps} - {0}}
+    for image, (top, bottom) in itertools.product(range(batch), every):
+        low, high = max(0, top - above), min(height, bottom + below)
+        first, count = (image * height + top) * width, (bottom - top) * width
+        cells = {0: x[image, low:high]}
+        for across, copy in copies.items():
+            cells[across] = copy[: high - low]
+            cells[across][...] = cells[0]
+            cells[across][:, slice(across) if across > 0 else slice(width + across, None)] = 0
+        rows = {across: part.reshape(-1, channels) for across, part in cells.items()}
+        for matrix, out in zip(matrices, outs, strict=True):
+            into = out[first : first + count]
+            for tap in middle_first:
+                down, across = taps[tap]
+                weight = matrix[0, tap * channels : (tap + 1) * channels]
+                shift = (top + down - low) * width + across
+                start, stop = max(0, -shift), min(count, len(rows[across]) - shift)
+                if down == across == 0:
+                    np.matmul(rows[0][shift : shift + count], weight, out=into)
+                elif start < stop:
+                    add(rows[across][start + shift : stop + shift], weight, into[start:stop])
+        if finish:
+            for start, stop in blocks(count, max(1, FINISHED // outputs)):
+                finish(first + start, first + stop)
 
 
 def _slides(kernel: Kernel, positions: Shape, itemsize: int) -> bool:
