@@ -153,6 +153,11 @@ DEPTHWISE = {
     "3 x 3": ((7, 6), {"kernel": (3, 3), "padding": 1}),
     "5 x 5, stride 2": ((9, 8), {"kernel": (5, 5), "padding": 2, "stride": 2}),
     "2 x 3, dilated": ((7, 8), {"kernel": (2, 3), "dilation": 2}),
+    "dilation 2, stride 2": ((9, 8), {"kernel": (3, 2), "padding": 2, "stride": 2, "dilation": 2}),
+    "dilation 3, stride 2": ((12, 9), {"kernel": (3, 3), "padding": ((3, 0), (1, 4)), "stride": 2, "dilation": 3}),
+    "dilation 4, stride 6": ((17, 14), {"kernel": (4, 3), "padding": ((5, 2), (0, 1)), "stride": 6, "dilation": 4}),
+    "stride beyond kernel": ((11, 10), {"kernel": (2, 1), "padding": ((1, 0), (0, 0)), "stride": 3}),
+    "padding beyond kernel": ((4, 3), {"kernel": (2, 2), "padding": 5, "stride": 2}),
     "1-D": ((9,), {"kernel": (3,), "padding": ((2, 0),)}),
     "3-D": ((3, 4, 3), {"kernel": (2, 2, 2), "stride": (1, 2, 1)}),
 }
