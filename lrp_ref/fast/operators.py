@@ -56,9 +56,13 @@ class Operator(Protocol):
         ...
 
     def adjoint(
-        self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None
-    ) -> tuple[Array, Totals]:
-        """more + x times what the transposed matrix makes of s (rows), in `shape`; x and more None: 1 and 0."""
+        self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None,
+        *, counted: bool = True,
+    ) -> tuple[Array, Totals]:  # fmt: skip
+        """more + x times what the transposed matrix makes of s (rows), in `shape`; x and more None: 1 and 0.
+
+        The totals may be NaN if they are not counted.
+        """
         ...
 
 
@@ -135,8 +139,9 @@ class ConvOperator:
             products(last, self.kernel, matrices, outs, memory, finish)
 
     def adjoint(
-        self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None
-    ) -> tuple[Array, Totals]:
+        self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None,
+        *, counted: bool = True,
+    ) -> tuple[Array, Totals]:  # fmt: skip
         """As a convolution, or added back."""
         kernel, (batch, channels, *size) = dataclasses.replace(self.kernel, outputs=s.shape[1]), shape
         if not on_device(s) and self._by_planes():
@@ -146,7 +151,7 @@ class ConvOperator:
                 namespace(s).multiply(R_in, x, out=R_in)
             if more is not None:
                 namespace(s).add(R_in, more, out=R_in)
-            return R_in, finished(R_in.reshape(batch, -1), None, None, batch, memory)
+            return R_in, finished(R_in.reshape(batch, -1), None, None, batch, memory, counted=counted)
         out = memory.array((batch, *size, channels), s)
         R_in, positions = channels_first(out), kernel.window.positions(size)
         cells, rows = s.reshape(batch, *positions, -1), out.reshape(-1, channels)
@@ -160,12 +165,12 @@ class ConvOperator:
                 device.added_back(s, kernel, matrix, out, memory)
         elif flipped:
             x_rows, more_rows = (None if a is None else self.rows(a, memory) for a in (x, more))
-            found, finish = finishing(rows, x_rows, more_rows, rows, batch, memory)
+            found, finish = finishing(rows, x_rows, more_rows, rows, batch, memory, counted=counted)
             products(cells, flipped, [matrix], [rows], memory, finish)
             return R_in, found
         else:
             added_back(s, kernel, matrix, out, memory)
-        return R_in, _finished(self, R_in, x, more, memory)
+        return R_in, _finished(self, R_in, x, more, memory, counted=counted)
 
 
 @value
@@ -209,8 +214,9 @@ class DenseOperator:
                 finish(first, last)
 
     def adjoint(
-        self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None
-    ) -> tuple[Array, Totals]:
+        self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None,
+        *, counted: bool = True,
+    ) -> tuple[Array, Totals]:  # fmt: skip
         """One product; on the host, outputs that deal nothing out are left out where they are most of all."""
         R_in = memory.array(shape, s)
         if not on_device(s):
@@ -218,13 +224,15 @@ class DenseOperator:
             if 16 * len(alive) <= self.outputs:
                 s, matrix = s[:, alive], matrix[:, alive]
         namespace(s).dot(s, matrix.T, out=R_in.reshape(-1, self.inputs))
-        return R_in, _finished(self, R_in, x, more, memory)
+        return R_in, _finished(self, R_in, x, more, memory, counted=counted)
 
 
-def _finished(operator: Operator, c: Array, x: Array | None, more: Array | None, memory: Memory) -> Totals:
+def _finished(
+    operator: Operator, c: Array, x: Array | None, more: Array | None, memory: Memory, *, counted: bool
+) -> Totals:
     """c becomes times x, plus more; and its totals."""
     c_rows, x_rows, more_rows = (None if a is None else operator.rows(a, memory) for a in (c, x, more))
-    return finished(c_rows, x_rows, more_rows, len(c), memory)
+    return finished(c_rows, x_rows, more_rows, len(c), memory, counted=counted)
 
 
 def _blocks(a: Array, batch: int, rows: int, numbers: int) -> list[tuple[int, int]]:

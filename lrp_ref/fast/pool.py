@@ -11,7 +11,7 @@ from ..layers import MaxPool
 from ..layers.base import Shape
 from ..layers.window import Window
 from .conv import Tile, _inside, _read_by, tiles
-from .memory import Memory, channels_first, channels_last, on_device
+from .memory import Memory, channels_first, channels_last, contiguous, on_device
 
 
 def fits(layer: object) -> bool:
@@ -71,7 +71,7 @@ def routed(layer: MaxPool, a: Array, z: Array, R: Array, memory: Memory) -> Arra
             if not covers:
                 part += passed
     inside = R_in[(slice(None), *_inside(a.shape[2:], window))]
-    return channels_first(inside)
+    return channels_first(contiguous(inside, memory))
 
 
 def _whole(a: Array, window: Window, positions: Shape, memory: Memory) -> Array:

@@ -79,10 +79,12 @@ class Totals(NamedTuple):
 
 
 class Adding:
-    """Totals of what passes block by block, on the host."""
+    """Totals of what passes block by block, on the host; they stay NaN if it is not to be counted."""
 
-    def __init__(self, batch: int, rows: int, memory: Memory) -> None:
-        self.totals = Totals(np.zeros(batch), np.zeros(batch))
+    def __init__(self, batch: int, rows: int, memory: Memory, *, counted: bool = True) -> None:
+        start = 0.0 if counted else np.nan
+        self.totals = Totals(np.full(batch, start), np.full(batch, start))
+        self._counted = counted
         self._rows = rows // max(1, batch)
         self._signed = False
         self._magnitudes = Scratch(memory)
@@ -97,7 +99,7 @@ class Adding:
 
     def add(self, block: Array, first: int, last: int) -> None:
         """Rows [first, last), whole samples or a part of one."""
-        if first == last:
+        if first == last or not self._counted:
             return
         sample, until = first // self._rows, -(-last // self._rows)
         total = sums(block, until - sample)
@@ -109,13 +111,13 @@ class Adding:
 
 
 def finishing(
-    c: Array, x: Array | None, more: Array | None, out: Array, batch: int, memory: Memory
+    c: Array, x: Array | None, more: Array | None, out: Array, batch: int, memory: Memory, *, counted: bool = True
 ) -> tuple[Totals, Callable[[int, int], None]]:
-    """What makes rows [first, last) of out those of c x + more, and the totals of those that it made.
+    """What makes rows [first, last) of out those of c x + more, and their totals, which stay NaN if not counted.
 
     x and more None: 1 and 0, and without both out is c. All are rows, on the host.
     """
-    passed = Adding(batch, len(c), memory)
+    passed = Adding(batch, len(c), memory, counted=counted)
 
     def finish(first: int, last: int) -> None:
         for start, stop in passed.within(first, last, c.shape[1]):
@@ -130,14 +132,15 @@ def finishing(
 
 
 def finished(
-    c: Array, x: Array | None, more: Array | None, batch: int, memory: Memory, out: Array | None = None
-) -> Totals:
+    c: Array, x: Array | None, more: Array | None, batch: int, memory: Memory, out: Array | None = None,
+    *, counted: bool = True,
+) -> Totals:  # fmt: skip
     """c x + more, in place or into `out`, and its totals; x and more None: 1 and 0. All are rows."""
     if on_device(c):
         from . import device
 
         return device.finished(c, x, more, batch, out)
-    found, finish = finishing(c, x, more, c if out is None else out, batch, memory)
+    found, finish = finishing(c, x, more, c if out is None else out, batch, memory, counted=counted)
     for span in spans(batch, *c.shape):
         finish(span.first, span.last)
     return found
