@@ -28,6 +28,8 @@ Array: TypeAlias = Any
 
 def namespace(a: Array) -> Any:
     """The module that `a` belongs to: numpy or cupy."""
+    if type(a) is np.ndarray:
+        return np
     if type(a).__module__.partition(".")[0] == "cupy":
         return sys.modules["cupy"]
     return np

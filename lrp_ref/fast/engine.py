@@ -122,6 +122,7 @@ class _Ready:
         self.rules = composite.assign(graph)
         dead, not_negative = signs.dead(graph, self.rules), positive_nodes(graph)
         self.steps: dict[str, Step] = {}
+        self._checked: dict[str, list[Shape]] = {}
         self.needed = {*graph.inputs, *graph.outputs}
         rectified = set()
         for node in graph.nodes:
@@ -152,8 +153,11 @@ class _Ready:
         known, waiting = {}, {source: len(readers) for source, readers in self.graph.readers.items()}
         for node in self.graph.nodes:
             inputs = [activations[source] for source in node.inputs]
+            read = [shapes[source] for source in node.inputs]
             with naming(node):
-                node.layer.check(*(a.shape for a in inputs))
+                if self._checked.get(node.name) != read:
+                    node.layer.check(*read)
+                    self._checked[node.name] = read
                 activations[node.name], known[node.name] = self.steps[node.name].forward(inputs, self.memory)
             shapes[node.name] = activations[node.name].shape
             for source in node.inputs:

@@ -73,11 +73,12 @@ def operator(layer: Linear) -> Operator | None:
     return DenseOperator(*layer.weight.shape) if type(layer) is Dense else None
 
 
-@value
 class ConvOperator:
     """Arrays with their channels last; on the host an adjoint into few channels goes by planes."""
 
-    kernel: Kernel
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self._stacked: dict[tuple[Shape, int], tuple[Kernel, Kernel | None]] = {}
 
     @property
     def stacks(self) -> bool:
@@ -124,6 +125,13 @@ class ConvOperator:
             return kernel.flipped and not kernel.pointwise and not kernel.depthwise and outputs <= kernel.channels
         return kernel.flipped and not self._by_planes()
 
+    def _kernels(self, size: Shape, outputs: int) -> tuple[Kernel, Kernel | None]:
+        """The kernel with the outputs of several weights side by side, and the convolution that is its adjoint."""
+        if (size, outputs) not in self._stacked:
+            kernel = dataclasses.replace(self.kernel, outputs=outputs)
+            self._stacked[size, outputs] = kernel, kernel.flips(size, kernel.window.positions(size))
+        return self._stacked[size, outputs]
+
     def products(
         self, x: Array, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory, finish: Finish | None
     ) -> None:
@@ -143,7 +151,8 @@ class ConvOperator:
         *, counted: bool = True,
     ) -> tuple[Array, Totals]:  # fmt: skip
         """As a convolution, or added back."""
-        kernel, (batch, channels, *size) = dataclasses.replace(self.kernel, outputs=s.shape[1]), shape
+        batch, channels, *size = shape
+        kernel, flips = self._kernels(tuple(size), s.shape[1])
         if not on_device(s) and self._by_planes():
             R_in = memory.array(shape, s)
             added_back_by_planes(s, kernel, matrix, R_in, memory)
@@ -155,7 +164,7 @@ class ConvOperator:
         out = memory.array((batch, *size, channels), s)
         R_in, positions = channels_first(out), kernel.window.positions(size)
         cells, rows = s.reshape(batch, *positions, -1), out.reshape(-1, channels)
-        flipped = kernel.flips(tuple(size), positions) if self._flipped(s, s.shape[1]) else None
+        flipped = flips if self._flipped(s, s.shape[1]) else None
         if on_device(s):
             from . import device
 

@@ -82,8 +82,7 @@ class Adding:
     """Totals of what passes block by block, on the host; they stay NaN if it is not to be counted."""
 
     def __init__(self, batch: int, rows: int, memory: Memory, *, counted: bool = True) -> None:
-        start = 0.0 if counted else np.nan
-        self.totals = Totals(np.full(batch, start), np.full(batch, start))
+        self.totals = Totals(np.zeros(batch), np.zeros(batch)) if counted else Totals(*np.full((2, batch), np.nan))
         self._counted = counted
         self._rows = rows // max(1, batch)
         self._signed = False

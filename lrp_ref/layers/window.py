@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -46,7 +47,7 @@ class Window:
             axes_tuple(dilation, n, f"{name}: dilation", 1),
         )
 
-    @property
+    @functools.cached_property
     def span(self) -> Shape:
         """Cells from the first tap to the last, per axis."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
