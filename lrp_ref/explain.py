@@ -45,7 +45,7 @@ class Explanation:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names that nodes answer to."""
     engine: Mapping[str, str] = field(default_factory=dict)
-    """What computed each node's relevance: "plain", or the kernel's name."""
+    """What computed each node's relevance: "plain", or the kernel's name; "skipped" where none came."""
     graph: Graph | None = None
     """The network, as the composite prepared it and in the arithmetic of the input; None if read from a file."""
     targets: Mapping[str, Target] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from lrp_ref.arrays import floats
 from lrp_ref.data import digits, digits_cnn, digits_mlp
 from lrp_ref.fast import conv
 from lrp_ref.fast.conv import WIDE
-from lrp_ref.layers import Conv, Dense, Flatten, MaxPool, ReLU
+from lrp_ref.layers import Conv, Dense, Flatten, GlobalAvgPool, MaxPool, Mul, ReLU, Sigmoid
 
 CASES = {case.id: case for case in GRID}
 BOUND = {np.float32: 2e-6, np.float64: 1e-14}
@@ -179,6 +179,35 @@ def test_depthwise_of_few_and_of_many_channels(form, channels, dtype):
             lrp.explain(lrp.chain(layer), x, rule, R, engine=engine).relevance for engine in ("plain", "fast")
         )
         assert abs(quick - plain).max() <= BOUND[dtype] * abs(plain).max()
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 5, 5), (2, 6, 1, 1), (2, 1, 5, 5)])
+def test_a_gate_without_relevance_is_skipped_and_leaves_its_source_the_signals(shape):
+    """Squeeze and excite: of the product all goes to the signal, and what computes the gate has nothing to pass on."""
+    rng = np.random.default_rng(0)
+    signal = np.abs(rng.normal(size=shape))
+    net = lrp.Graph(
+        [
+            lrp.Node("relu", ReLU(), "input"),
+            lrp.Node("squeeze", GlobalAvgPool(), "relu"),
+            lrp.Node("excite", Conv(weight=rng.normal(size=(6, shape[1], 1, 1)), bias=rng.normal(size=6)), "squeeze"),
+            lrp.Node("gate", Sigmoid(), "excite"),
+            lrp.Node("scaled", Mul(), "relu", "gate"),
+        ],
+        outputs="scaled",
+    )
+    R = rng.normal(size=(2, 6, *shape[2:]))
+    plain, quick = (lrp.explain(net, signal, PRESETS["epsilon_plus"], R, engine=engine) for engine in ("plain", "fast"))
+    np.testing.assert_allclose(quick.relevance, plain.relevance, rtol=1e-13, atol=1e-15)
+    assert {node: quick.engine[node] for node in ("scaled", "gate", "excite", "squeeze", "relu")} == {
+        "scaled": "passed", "gate": "skipped", "excite": "skipped", "squeeze": "skipped", "relu": "passed"
+    }  # fmt: skip
+    for one, other in zip(quick.ledger, plain.ledger, strict=True):
+        assert one.node == other.node
+        for part in ("came", "went", "bias", "stabilizer", "unclaimed", "poles", "empty"):
+            np.testing.assert_allclose(getattr(one, part), getattr(other, part), rtol=1e-12, atol=1e-12)
+    for node, R_node in plain.relevances.items():
+        np.testing.assert_allclose(quick.relevances[node], R_node, rtol=1e-13, atol=1e-15)
 
 
 def test_what_the_relevance_of_a_pass_needs_is_all_that_is_kept():

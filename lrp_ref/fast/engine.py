@@ -19,7 +19,7 @@ from ..signs import positive_nodes
 from ..stabilize import BY_ELEMENT
 from ..values import value
 from . import signs
-from .flow import Call, Flow, Step
+from .flow import Call, Flow, Step, books_of
 from .memory import Memory, empty, on_device, same_rows
 from .product import Product
 from .steps import Summing, step_of
@@ -207,7 +207,11 @@ class _Ready:
             with naming(node):
                 if strict:
                     refuse_poles(self.rules[node.name], node, inputs, flow.R)
-                sent, books, computed_by[node.name] = self.steps[node.name].back(call, flow)
+                if not on_device(flow.R) and not flow.magnitude.any():
+                    sent = [Flow.none(shape, flow.R) for shape in call.shapes]
+                    books, computed_by[node.name] = books_of(flow.R), "skipped"
+                else:
+                    sent, books, computed_by[node.name] = self.steps[node.name].back(call, flow)
             entries.append(_entry(node, came, flow, sent, books))
             for source, part in zip(node.inputs, sent, strict=True):
                 flows[source] = _joined(flows[source], part, memory) if source in flows else part
@@ -231,7 +235,11 @@ def _edited(flow: Flow, masks: Mapping[str, Array], name: str, memory: Memory) -
 
 
 def _joined(flow: Flow, more: Flow, memory: Memory) -> Flow:
-    """Relevance that came along two ways."""
+    """Relevance that came along two ways; where one brought none it is the other's."""
+    if not on_device(flow.R):
+        for one, other in ((flow, more), (more, flow)):
+            if not other.magnitude.any():
+                return one
     R = empty(flow.R.shape, flow.R, memory)
     one, other, into = same_rows([flow.R, more.R, R], memory)
     found = finished(one, None, other, len(R), memory, into)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..arrays import Array, namespace
+from ..arrays import Array, namespace, zeros
 from ..layers.base import Shape
 from .memory import Memory, same_rows
 from .sweep import Books, finished
@@ -28,6 +28,12 @@ class Flow:
         (rows,) = same_rows([R], memory)
         found = finished(rows, None, None, len(R), memory)
         return cls(R, found.sum, found.magnitude, ours)
+
+    @classmethod
+    def none(cls, shape: Shape, like: Array) -> Flow:
+        """No relevance, for an array of `shape`."""
+        nothing = namespace(like).zeros(len(like))
+        return cls(zeros(shape, like), nothing, nothing, ours=False)
 
 
 class Step(Protocol):

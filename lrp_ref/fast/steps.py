@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, namespace, number
+from .. import rules
+from ..arrays import Array, namespace, number, ones
 from ..graph import Node
 from ..layers import (
     Activation,
@@ -20,6 +21,7 @@ from ..layers import (
     Identity,
     Layer,
     MaxPool,
+    Mul,
     ReLU,
     Reshape,
     Scale,
@@ -60,6 +62,8 @@ def step_of(node: Node, rule: Rule, *, dead: bool, not_negative: bool, rectified
             return Joining(layer)
         if isinstance(layer, (*_ONE_TO_ONE, *_BIJECTIONS)):
             return Passing(layer, done)
+    elif type(rule) is rules.Product and rule.portions[0] == 1 and type(layer) is Mul:
+        return Gating(layer)
     elif product.fits(rule):
         if found := operator(layer):
             return Product(layer, found, rule, dead=dead, not_negative=not_negative, rectified=rectified)
@@ -160,6 +164,27 @@ class Pooling:
         else:
             passed = Flow.of(R_in, call.memory, ours=True)
         return [passed], books_of(flow.R), "passed"
+
+
+@value
+class Gating:
+    """A product whose relevance is all the first factor's, the signal's: the gate is given none."""
+
+    layer: Mul
+    needs_input = needs_output = False
+
+    def forward(self, inputs: Sequence[Array], memory: Memory) -> tuple[Array, Any]:
+        """The product."""
+        return self.layer.forward(*inputs), None
+
+    def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
+        """R, summed where the signal is broadcast."""
+        signal, gate = call.shapes
+        passed = flow
+        if signal != flow.R.shape:
+            of_gate = Diagonal(weight=ones(gate, flow.R))
+            passed = Flow.of(of_gate.adjoint(flow.R, of_gate.weight, signal), call.memory, ours=False)
+        return [passed, Flow.none(gate, flow.R)], books_of(flow.R), "passed"
 
 
 @value
