@@ -23,7 +23,7 @@ from ..layers.base import Shape
 from ..layers.window import Window
 from ..values import value
 from .blas import Adding, adding
-from .memory import Memory
+from .memory import Memory, contiguous
 
 TILE = 2**23
 """Bytes of a tile's columns at most, and at least one row: about what the outer cache of a core holds."""
@@ -137,7 +137,8 @@ def products(
     if kernel.pointwise:
         return _pointwise(x, positions, matrices, outs, finish)
     if kernel.depthwise:
-        return _depthwise(x, kernel, positions, matrices, outs, memory, finish)
+        by_position = [out.reshape(len(x), *positions, kernel.outputs) for out in outs]
+        return _depthwise(x, kernel, positions, matrices, by_position, memory, finish)
     if _shifts(x, kernel, positions, outs) and (add := adding(x.dtype)):
         return _by_shifts(x, kernel, matrices, outs, memory, add, finish)
     if _slides(kernel, positions, x.itemsize):
@@ -311,13 +312,12 @@ def _depthwise(
     weights = matrices if wide else [np.tile(matrix, (1, positions[-1])) for matrix in matrices]
     for tile in tiles(len(x), positions, 16 * kernel.channels * x.itemsize):
         cells = _cells(x, kernel.window, tile, positions, memory)
-        shape = (*tile.shape(positions), kernel.channels)
         for weight, out in zip(weights, outs, strict=True):
-            total = out[tile.first : tile.last].reshape(shape)
+            total = out[tile.image : tile.until, tile.top : tile.bottom]
             if wide:
                 _place_by_place(cells, weight, total)
             else:
-                _tap_by_tap(cells, weight, total, memory.array(shape, x))
+                _tap_by_tap(cells, weight, total, memory.array(total.shape, x))
         if finish:
             finish(tile.first, tile.last)
 
@@ -344,16 +344,14 @@ def added_back(s: Array, kernel: Kernel, matrix: Array, out: Array, memory: Memo
     """The transpose of `products`: out (batch, *size, channels) becomes what s (rows, outputs) gives back."""
     window, (batch, *size, channels) = kernel.window, out.shape
     positions, padding = window.positions(size), any(map(sum, window.padding))
+    if kernel.depthwise:
+        return _added_back_by_phases(s.reshape(batch, *positions, channels), kernel, matrix, out, memory)
     whole = memory.array((batch, *_padded(size, window), channels), s) if padding else out
     whole[...] = 0
     inputs, outputs = kernel.inputs_a_group, kernel.outputs_a_group
     run = window.stride[-1] if window.dilation[-1] == 1 and kernel.groups == 1 else 1
     for tile in tiles(batch, positions, window.taps * channels * s.itemsize):
         rows, shape = s[tile.first : tile.last], tile.shape(positions)
-        if kernel.depthwise:
-            for tap, cells in _read_by(whole, window, tile, positions, 1):
-                cells += (rows * matrix[tap]).reshape(cells.shape)
-            continue
         columns = memory.array((tile.places, window.taps * inputs), s)
         for group in range(kernel.groups):
             of_group = slice(group * inputs, (group + 1) * inputs) if kernel.groups > 1 else slice(None)
@@ -363,6 +361,55 @@ def added_back(s: Array, kernel: Kernel, matrix: Array, out: Array, memory: Memo
                 into += columns[:, tap * inputs : tap * inputs + into.shape[-1]].reshape(*shape, -1)
     if padding:
         out[...] = whole[(slice(None), *_inside(size, window))]
+    return None
+
+
+class Phase(NamedTuple):
+    """Along one axis, the taps that read every stride-th cell from some on, and how, as a convolution of stride 1."""
+
+    taps: slice
+    padding: tuple[int, int]
+    dilation: int
+    positions: slice
+
+    @classmethod
+    def of(cls, window: Window, axis: int, cell: int, size: int, positions: int) -> Phase | None:
+        """That of cell, cell + stride, ...; None where no tap reads them.
+
+        At position p tap t reads cell p stride + t dilation - before. So which taps read a cell goes by its rest modulo
+        the stride, and one of them reads the k-th such cell at position k + first - t dilation // stride.
+        """
+        step, dilation, before = window.stride[axis], window.dilation[axis], window.padding[axis][0]
+        first, rest = divmod(cell + before, step)
+        common = math.gcd(step, dilation)
+        reading = [t for t in range(window.kernel[axis]) if t * dilation % step == rest]
+        if not reading:
+            return None
+        apart = dilation // common
+        ahead = reading[-1] * dilation // step - first
+        behind = -(-(size - cell) // step) + (len(reading) - 1) * apart - ahead - positions
+        read = slice(max(0, -ahead), positions - max(0, -behind))
+        if read.start >= read.stop:
+            return None
+        return cls(slice(reading[0], None, step // common), (max(0, ahead), max(0, behind)), apart, read)
+
+
+def _added_back_by_phases(s: Array, kernel: Kernel, matrix: Array, out: Array, memory: Memory) -> None:
+    """Depthwise: the cells that strides lead to are a convolution of s with the taps that read them, for each phase."""
+    window, (_, *size, channels) = kernel.window, out.shape
+    by_tap, axes = matrix.reshape(*window.kernel, channels), range(len(size))
+    for start in np.ndindex(*window.stride):
+        into = out[(slice(None), *(slice(first, None, step) for first, step in zip(start, window.stride, strict=True)))]
+        phases = [Phase.of(window, axis, start[axis], size[axis], s.shape[1 + axis]) for axis in axes if into.size]
+        found = [phase for phase in phases if phase]
+        if len(found) < len(size):
+            into[...] = 0
+            continue
+        taps = by_tap[tuple(phase.taps for phase in found)][(slice(None, None, -1),) * len(size)]
+        padding, dilation = tuple(phase.padding for phase in found), tuple(phase.dilation for phase in found)
+        part = Kernel(Window(taps.shape[:-1], (1,) * len(size), padding, dilation), channels, channels, channels)
+        read = contiguous(s[(slice(None), *(phase.positions for phase in found))], memory)
+        _depthwise(read, part, into.shape[1:-1], [taps.reshape(-1, channels)], [into], memory, None)
 
 
 def added_back_by_planes(s: Array, kernel: Kernel, matrix: Array, out: Array, memory: Memory) -> None:
