@@ -130,7 +130,7 @@ def test_adjoints_of_convolutions(cupy, tile, name, form, stacked, dtype):
     rows = [np.ascontiguousarray(np.moveaxis(each, 1, -1)).reshape(-1, positions[1]) for each in s]
     matrix = found.transposed([cupy.asarray(w) for w in weights])
     given = [None if each is None else cupy.asarray(each) for each in (np.concatenate(rows, axis=1), x, more)]
-    R_in, totals = found.adjoint(given[0], matrix, given[1], a.shape, memory, given[2])
+    R_in, totals = found.adjoint(given[0], [(matrix, given[1])], a.shape, memory, given[2])
     expected = sum(layer.adjoint(each, w, a.shape) for each, w in zip(s, weights, strict=True))
     expected = expected * (1 if x is None else x) + (0 if more is None else more)
     close(R_in, expected, dtype)

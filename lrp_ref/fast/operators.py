@@ -21,6 +21,10 @@ FEW = 4
 """Channels up to which relevance is added back plane by plane."""
 
 
+Terms = Sequence[tuple[Array, Array | None]]
+"""Matrices as `transposed` gives them, each with the x that multiplies what comes of it."""
+
+
 class Operator(Protocol):
     """A linear layer without its weights."""
 
@@ -56,12 +60,11 @@ class Operator(Protocol):
         ...
 
     def adjoint(
-        self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None,
-        *, counted: bool = True,
-    ) -> tuple[Array, Totals]:  # fmt: skip
-        """more + x times what the transposed matrix makes of s (rows), in `shape`; x and more None: 1 and 0.
+        self, s: Array, terms: Terms, shape: Shape, memory: Memory, more: Array | None, *, counted: bool = True
+    ) -> tuple[Array, Totals]:
+        """more + the sum over terms of x times what the transposed matrix makes of s (rows), in `shape`.
 
-        The totals may be NaN if they are not counted.
+        x and more None: 1 and 0. The totals may be NaN if they are not counted.
         """
         ...
 
@@ -147,12 +150,15 @@ class ConvOperator:
             products(last, self.kernel, matrices, outs, memory, finish)
 
     def adjoint(
-        self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None,
-        *, counted: bool = True,
-    ) -> tuple[Array, Totals]:  # fmt: skip
-        """As a convolution, or added back."""
+        self, s: Array, terms: Terms, shape: Shape, memory: Memory, more: Array | None, *, counted: bool = True
+    ) -> tuple[Array, Totals]:
+        """As a convolution, of all terms at once on the host, or added back, one after the other."""
         batch, channels, *size = shape
         kernel, flips = self._kernels(tuple(size), s.shape[1])
+        flipped = flips if self._flipped(s, s.shape[1]) else None
+        if len(terms) > 1 and (on_device(s) or not flipped):
+            return _one_by_one(self, s, terms, shape, memory, more, counted=counted)
+        (matrix, x), *_ = terms
         if not on_device(s) and self._by_planes():
             R_in = memory.array(shape, s)
             added_back_by_planes(s, kernel, matrix, R_in, memory)
@@ -164,7 +170,6 @@ class ConvOperator:
         out = memory.array((batch, *size, channels), s)
         R_in, positions = channels_first(out), kernel.window.positions(size)
         cells, rows = s.reshape(batch, *positions, -1), out.reshape(-1, channels)
-        flipped = flips if self._flipped(s, s.shape[1]) else None
         if on_device(s):
             from . import device
 
@@ -173,9 +178,11 @@ class ConvOperator:
             else:
                 device.added_back(s, kernel, matrix, out, memory)
         elif flipped:
-            x_rows, more_rows = (None if a is None else self.rows(a, memory) for a in (x, more))
-            found, finish = finishing(rows, x_rows, more_rows, rows, batch, memory, counted=counted)
-            products(cells, flipped, [matrix], [rows], memory, finish)
+            cs = [rows, *(memory.array(rows.shape, s) for _ in terms[1:])]
+            xs = [None if x is None else self.rows(x, memory) for _, x in terms]
+            more_rows = None if more is None else self.rows(more, memory)
+            found, finish = finishing(cs, xs, more_rows, rows, batch, memory, counted=counted)
+            products(cells, flipped, [matrix for matrix, _ in terms], cs, memory, finish)
             return R_in, found
         else:
             added_back(s, kernel, matrix, out, memory)
@@ -223,10 +230,12 @@ class DenseOperator:
                 finish(first, last)
 
     def adjoint(
-        self, s: Array, matrix: Array, x: Array | None, shape: Shape, memory: Memory, more: Array | None,
-        *, counted: bool = True,
-    ) -> tuple[Array, Totals]:  # fmt: skip
-        """One product; on the host, outputs that deal nothing out are left out where they are most of all."""
+        self, s: Array, terms: Terms, shape: Shape, memory: Memory, more: Array | None, *, counted: bool = True
+    ) -> tuple[Array, Totals]:
+        """One product a term; on the host, outputs that deal nothing out are left out where they are most of all."""
+        if len(terms) > 1:
+            return _one_by_one(self, s, terms, shape, memory, more, counted=counted)
+        ((matrix, x),) = terms
         R_in = memory.array(shape, s)
         if not on_device(s):
             alive = s.any(axis=0).nonzero()[0]
@@ -234,6 +243,16 @@ class DenseOperator:
                 s, matrix = s[:, alive], matrix[:, alive]
         namespace(s).dot(s, matrix.T, out=R_in.reshape(-1, self.inputs))
         return R_in, _finished(self, R_in, x, more, memory, counted=counted)
+
+
+def _one_by_one(
+    operator: Operator, s: Array, terms: Terms, shape: Shape, memory: Memory, more: Array | None, *, counted: bool
+) -> tuple[Array, Totals]:
+    """The adjoint term by term, each added to those before."""
+    *others, last = terms
+    for term in others:
+        more, _ = operator.adjoint(s, [term], shape, memory, more, counted=False)
+    return operator.adjoint(s, [last], shape, memory, more, counted=counted)
 
 
 def _finished(

@@ -225,17 +225,19 @@ class Product:
             deal = self._deal(share, a, call.z, ridden, x_of, memory, neither=signed[:1] == [share.index])
             dealt[share.index] = deal.divide(rows, s[share.index], batch, books, memory)
         books.count()
-        given: list[tuple[Array | None, Array, list[Transform]]] = []
+        given: dict[int, tuple[Array, list[tuple[Array, Array | None]]]] = {}  # by the s that is given back
         for pairs in givers.values():
             x = None if pairs[0][1].x is one else x_of(pairs[0][1])
             if every is not None and all(dealt.values()):
-                given.append((x, every, [term.w for _, term in pairs]))
+                together = [(every, [term.w for _, term in pairs])]
             else:
-                given += [(x, s[share.index], [term.w]) for share, term in pairs if dealt[share.index]]
+                together = [(s[share.index], [term.w]) for share, term in pairs if dealt[share.index]]
+            for each, weights in together:
+                given.setdefault(id(each), (each, []))[1].append((self._transposed(a, weights), x))
         R_in, found = None, None
-        for left, (x, each, weights) in zip(reversed(range(len(given))), given, strict=True):
-            each, matrix = namespace(R).ascontiguousarray(each), self._transposed(a, weights)
-            R_in, found = operator.adjoint(each, matrix, x, shape, memory, R_in, counted=left == 0)
+        for left, (each, terms) in zip(reversed(range(len(given))), given.values(), strict=True):
+            each = namespace(R).ascontiguousarray(each)
+            R_in, found = operator.adjoint(each, terms, shape, memory, R_in, counted=left == 0)
         if R_in is None or found is None:
             return [Flow.of(zeros(shape, R), memory, ours=True)], books, computed(R)
         return [Flow(R_in, found.sum, found.magnitude, ours=True)], books, computed(R)

@@ -6,7 +6,7 @@ Arrays here are rows: (batch * positions, channels), each sample's rows one afte
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -110,22 +110,28 @@ class Adding:
 
 
 def finishing(
-    c: Array, x: Array | None, more: Array | None, out: Array, batch: int, memory: Memory, *, counted: bool = True
-) -> tuple[Totals, Callable[[int, int], None]]:
-    """What makes rows [first, last) of out those of c x + more, and their totals, which stay NaN if not counted.
+    cs: Sequence[Array], xs: Sequence[Array | None], more: Array | None, out: Array, batch: int, memory: Memory,
+    *, counted: bool = True,
+) -> tuple[Totals, Callable[[int, int], None]]:  # fmt: skip
+    """What makes rows [first, last) of out those of sum c x + more, and their totals, which stay NaN if not counted.
 
-    x and more None: 1 and 0, and without both out is c. All are rows, on the host.
+    x and more None: 1 and 0; out is the first c where there is nothing to be done to it. The other c are overwritten.
+    All are rows, on the host.
     """
-    passed = Adding(batch, len(c), memory, counted=counted)
+    passed = Adding(batch, len(out), memory, counted=counted)
 
     def finish(first: int, last: int) -> None:
-        for start, stop in passed.within(first, last, c.shape[1]):
-            block, into = c[start:stop], out[start:stop]
-            if x is not None:
-                block = np.multiply(block, x[start:stop], out=into)
+        for start, stop in passed.within(first, last, out.shape[1]):
+            into = out[start:stop]
+            total: Any = None
+            for c, x in zip(cs, xs, strict=True):
+                part = c[start:stop]
+                if x is not None:
+                    part = np.multiply(part, x[start:stop], out=part if total is not None else into)
+                total = part if total is None else np.add(total, part, out=into)
             if more is not None:
-                block = np.add(block, more[start:stop], out=into)
-            passed.add(block, start, stop)
+                total = np.add(total, more[start:stop], out=into)
+            passed.add(total, start, stop)
 
     return passed.totals, finish
 
@@ -139,7 +145,7 @@ def finished(
         from . import device
 
         return device.finished(c, x, more, batch, out)
-    found, finish = finishing(c, x, more, c if out is None else out, batch, memory, counted=counted)
+    found, finish = finishing([c], [x], more, c if out is None else out, batch, memory, counted=counted)
     for span in spans(batch, *c.shape):
         finish(span.first, span.last)
     return found
