@@ -14,7 +14,7 @@ import numpy as np
 from ..arrays import Array, number
 from .memory import Memory, Scratch, on_device
 
-BLOCK = 2**16
+BLOCK = 2**17
 """Numbers of a block: a few arrays of them fit the cache of a core."""
 RUN, MANY = 128, 2**13
 """Numbers that are summed in their own precision, and of how many that is quicker: see `sums`."""
@@ -253,7 +253,7 @@ class Deal(NamedTuple):
             elif self.positive:
                 z = np.abs(z, out=d)
             elif self.epsilon and least < 0:
-                e = -e if z.max() < 0 else stabilized(z, self.epsilon, for_e.like(z))
+                e = stabilized(z, self.epsilon, for_e.like(z))
             np.add(z, e, out=d)
             if (self.epsilon and self.e is None) or d.all():
                 d = np.divide(dealt, d, out=d if s is None else s[rows])
