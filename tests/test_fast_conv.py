@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lrp_ref.fast import conv
-from lrp_ref.fast.blas import adding
+from lrp_ref.fast.blas import adding_product
 from lrp_ref.fast.memory import Memory
 from lrp_ref.layers import Conv
 
@@ -66,7 +66,7 @@ def test_every_way_is_the_sum_over_taps(way, form, tile, dtype, monkeypatch):
         finished.extend(range(first, last))
 
     if way == "shifts":
-        add = adding(np.dtype(dtype)) or (lambda a, b, out: np.add(out, a @ b, out=out))
+        add = adding_product(np.dtype(dtype)) or (lambda a, b, out: np.add(out, a @ b, out=out))
         conv._by_shifts(x, kernel, matrices, outs, memory, add, finish)
     elif way == "bands":
         conv._by_bands(x, kernel, positions, matrices, outs, memory, finish)
@@ -102,7 +102,7 @@ def test_what_has_no_form_of_its_own_goes_by_columns():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_the_product_that_adds(dtype):
-    add = adding(np.dtype(dtype))
+    add = adding_product(np.dtype(dtype))
     if add is None:
         pytest.skip("NumPy's library does not show its BLAS")
     rng = np.random.default_rng(0)

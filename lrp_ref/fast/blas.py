@@ -16,7 +16,7 @@ import numpy as np
 
 from ..arrays import Array
 
-Adding = Callable[[Array, Array, Array], None]
+AddingProduct = Callable[[Array, Array, Array], None]
 """out += a @ b, for matrices of one dtype whose rows are contiguous."""
 
 _ROWS, _AS_IT_IS = 101, 111  # CblasRowMajor, CblasNoTrans
@@ -30,7 +30,7 @@ _NAMES = {
 
 
 @functools.cache
-def adding(dtype: np.dtype[Any]) -> Adding | None:
+def adding_product(dtype: np.dtype[Any]) -> AddingProduct | None:
     """The product for float32 or float64; None where NumPy's library does not show it, as on Windows."""
     letter, number = ("s", ctypes.c_float) if dtype == np.float32 else ("d", ctypes.c_double)
     library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)

@@ -22,7 +22,7 @@ from ..layers import Conv
 from ..layers.base import Shape
 from ..layers.window import Window
 from ..values import value
-from .blas import Adding, adding
+from .blas import AddingProduct, adding_product
 from .memory import Memory, contiguous
 
 TILE = 2**23
@@ -139,7 +139,7 @@ def products(
     if kernel.depthwise:
         by_position = [out.reshape(len(x), *positions, kernel.outputs) for out in outs]
         return _depthwise(x, kernel, positions, matrices, by_position, memory, finish)
-    if _shifts(x, kernel, positions, outs) and (add := adding(x.dtype)):
+    if _shifts(x, kernel, positions, outs) and (add := adding_product(x.dtype)):
         return _by_shifts(x, kernel, matrices, outs, memory, add, finish)
     if _slides(kernel, positions, x.itemsize):
         return _by_bands(x, kernel, positions, matrices, outs, memory, finish)
@@ -196,7 +196,7 @@ def _same(x: Array, kernel: Kernel, positions: Shape) -> bool:
 
 
 def _by_shifts(
-    x: Array, kernel: Kernel, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory, add: Adding,
+    x: Array, kernel: Kernel, matrices: Sequence[Array], outs: Sequence[Array], memory: Memory, add: AddingProduct,
     finish: Finish | None,
 ) -> None:  # fmt: skip
     """No columns: what a tap reads is x itself, shifted by some rows, and its product is added to the outputs.

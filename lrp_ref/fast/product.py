@@ -235,9 +235,9 @@ class Product:
             for each, weights in together:
                 given.setdefault(id(each), (each, []))[1].append((self._transposed(a, weights), x))
         R_in, found = None, None
-        for left, (each, terms) in zip(reversed(range(len(given))), given.values(), strict=True):
-            each = namespace(R).ascontiguousarray(each)
-            R_in, found = operator.adjoint(each, terms, shape, memory, R_in, counted=left == 0)
+        for i, (each, terms) in enumerate(given.values(), start=1):
+            contiguous = namespace(R).ascontiguousarray(each)
+            R_in, found = operator.adjoint(contiguous, terms, shape, memory, R_in, counted=i == len(given))
         if R_in is None or found is None:
             return [Flow.of(zeros(shape, R), memory, ours=True)], books, computed(R)
         return [Flow(R_in, found.sum, found.magnitude, ours=True)], books, computed(R)
