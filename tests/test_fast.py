@@ -15,7 +15,21 @@ from lrp_ref.arrays import floats
 from lrp_ref.data import digits, digits_cnn, digits_mlp
 from lrp_ref.fast import conv
 from lrp_ref.fast.conv import WIDE
-from lrp_ref.layers import Conv, Dense, Flatten, GlobalAvgPool, MaxPool, Mul, ReLU, Sigmoid
+from lrp_ref.layers import (
+    Clip,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAvgPool,
+    LeakyReLU,
+    MaxPool,
+    Mul,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)  # fmt: skip
 
 CASES = {case.id: case for case in GRID}
 BOUND = {np.float32: 2e-6, np.float64: 1e-14}
@@ -214,6 +228,28 @@ def test_what_the_relevance_of_a_pass_needs_is_all_that_is_kept():
     net = lrp.chain(Conv(weight=np.ones((2, 1, 3, 3)), padding=1), ReLU(), MaxPool(kernel=2), Flatten())
     e = lrp.explain(net, np.ones((1, 1, 4, 4)), lrp.Zero(), np.ones((1, 8)), keep="input", engine="fast")
     assert set(e.activations) == set(e.relevances) == {"input"}
+
+
+ACTIVATIONS = [
+    ReLU(), Clip(low=0, high=1), Clip(high=0.5), SiLU(), Sigmoid(), Tanh(), LeakyReLU(slope=0.1),
+    PReLU(slope=np.array([0.1, 0.2, 0.3])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", [lrp.ZPlus(epsilon=0.1), lrp.Epsilon(epsilon=0.1), lrp.Gamma(gamma=0.5)], ids=repr)
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_an_activation_that_is_made_on_the_way_changes_nothing(activation, rule):
+    rng = np.random.default_rng(0)
+    net = lrp.chain(
+        Conv(weight=rng.normal(size=(3, 2, 3, 3)), bias=rng.normal(size=3)), activation, Flatten(),
+        Dense(weight=rng.normal(size=(27, 4)), bias=rng.normal(size=4)), SiLU(), Dense(weight=rng.normal(size=(4, 2))),
+    )  # fmt: skip
+    x, R = rng.normal(size=(2, 2, 5, 5)), rng.normal(size=(2, 2))
+    composite = lrp.Composite([(lrp.kind(Conv, Dense), rule)])
+    plain = lrp.explain(net, x, composite, R, engine="plain")
+    for quick in (lrp.explain(net, x, composite, R, engine="fast", keep=keep) for keep in ("input", "all")):
+        np.testing.assert_allclose(quick.output, plain.output, rtol=1e-13)
+        assert abs(quick.relevance - plain.relevance).max() <= 1e-13 * abs(plain.relevance).max()
 
 
 def test_only_floats_are_fast():

@@ -11,14 +11,16 @@ from ..composites import Composite, as_composite
 from ..errors import ArithmeticMismatch, GraphError
 from ..explain import Arrays, Explanation, checked_edit, explained, masked, refuse_poles, targets_of
 from ..graph import Graph, Node, naming
-from ..layers import ReLU
+from ..layers import Layer, ReLU
 from ..layers.base import Shape
 from ..ledger import Entry, Ledger
 from ..propagate import Rule
+from ..rules import Pass
 from ..signs import positive_nodes
 from ..stabilize import BY_ELEMENT
 from ..values import value
 from . import signs
+from .activation import same_everywhere
 from .flow import Call, Flow, Step, books_of
 from .memory import Memory, empty, on_device, same_rows
 from .product import Product
@@ -124,25 +126,31 @@ class _Ready:
         self.steps: dict[str, Step] = {}
         self._checked: dict[str, list[Shape]] = {}
         self.needed = {*graph.inputs, *graph.outputs}
-        rectified = set()
+        made_already = set()  # activations
         for node in graph.nodes:
+            then, rule = self._activation(node), self.rules[node.name]
+            # where z <= 0 there is no relevance to divide
+            rectified = type(then) is ReLU and node.name in dead and type(rule.stabilizer) in BY_ELEMENT
             made = self.steps[node.name] = step_of(
-                node, self.rules[node.name],
-                dead=node.name in dead, not_negative=node.inputs[0] in not_negative,
-                rectified=node.name in dead and self._rectifiable(node), done=node.inputs[0] in rectified,
+                node, rule, dead=node.name in dead, not_negative=node.inputs[0] in not_negative,
+                then=then if rectified else None, done=node.name in made_already,
             )  # fmt: skip
-            if isinstance(made, (Product, Summing)) and made.rectified:
-                rectified.add(node.name)
+            if isinstance(made, Product) and not made.needs_output:
+                made.then = then
+            if isinstance(made, (Product, Summing)) and made.then:
+                made_already.add(self.graph.readers[node.name][0][0].name)
             if made.needs_output:
                 self.needed.add(node.name)
             if made.needs_input:
                 self.needed.update(node.inputs)
 
-    def _rectifiable(self, node: Node) -> bool:
-        """Whether a dead node's output may be what a ReLU makes of it: where z <= 0 there is no relevance to divide."""
+    def _activation(self, node: Node) -> Layer | None:
+        """The activation that alone reads the node's output, which is not kept; None if there is no such."""
         readers = [reader for reader, _ in self.graph.readers[node.name]]
-        alone = len(readers) == 1 and node.name not in self.graph.outputs and self.keep == "input"
-        return alone and type(readers[0].layer) is ReLU and type(self.rules[node.name].stabilizer) in BY_ELEMENT
+        if len(readers) != 1 or node.name in self.graph.outputs or self.keep != "input":
+            return None
+        (reader,) = readers
+        return reader.layer if type(self.rules[reader.name]) is Pass and same_everywhere(reader.layer) else None
 
     def _forward(
         self, values: Mapping[str, Array], *, keep_all: bool

@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..arrays import Array, namespace, negative, number, positive, zeros
+from ..layers import Layer, ReLU
 from ..layers.base import Linear
 from ..propagate import Rule, Share, Term, Transform, keep
 from ..rules import Raised, one, where_negative, where_positive
 from ..stabilize import Signed
 from ..values import value
+from .activation import activate
 from .flow import Call, Flow, books_of
 from .memory import Memory, on_device
 from .operators import Operator
@@ -59,14 +61,14 @@ class Product:
     ----------
     dead : whether R is 0 wherever z <= 0, because only ReLUs read z and they were dealt nothing there
     not_negative : whether it is known that a >= 0; else it is looked at
-    rectified : whether z is to be what the ReLU that alone reads it makes of it
+    then : the activation that alone reads z, if z is to be what it makes of it; None for z itself
     """
 
     def __init__(
-        self, layer: Linear, operator: Operator, rule: Rule, *, dead: bool, not_negative: bool, rectified: bool
+        self, layer: Linear, operator: Operator, rule: Rule, *, dead: bool, not_negative: bool, then: Layer | None
     ) -> None:
         self.layer, self.operator, self.rule, self.dead = layer, operator, rule, dead
-        self.not_negative, self.rectified = not_negative, rectified
+        self.not_negative, self.then = not_negative, then
         self._derived: dict[Any, Any] = {}
         self._active = {sign: self._actives(not_negative=sign) for sign in (False, True)}
         either = [share for active in self._active.values() for share in active]
@@ -167,15 +169,18 @@ class Product:
                         xp.add(part, block, out=part)
             for index, rows in zip((None, *outs), (block, *blocks), strict=True):
                 _add_bias(rows, biases[index], first, each)
-            if self.rectified:
-                xp.maximum(block, number(0, block), out=block)
+            if self.then:
+                activate(self.then, block, block)
 
         def finish_there(first: int, last: int) -> None:
             from .device import lifted
 
             gammas = [gamma for _, gamma in kinds] if split else None
             parts = [rows[first:last] for rows in outs.values()]
-            lifted(z_rows[first:last], parts, list(biases.values()), gammas, rectified=self.rectified)
+            rectified = type(self.then) is ReLU
+            lifted(z_rows[first:last], parts, list(biases.values()), gammas, rectified=rectified)
+            if self.then and not rectified:
+                activate(self.then, z_rows[first:last], z_rows[first:last])
 
         one_kernel = on_device(a) and len(riding) <= 2 and all(b is None or b.ndim == 1 for b in biases.values())
         last_step = finish_there if one_kernel else finish

@@ -15,14 +15,12 @@ from ..layers import (
     Activation,
     Add,
     BatchNorm,
-    Clip,
     Concat,
     Flatten,
     Identity,
     Layer,
     MaxPool,
     Mul,
-    ReLU,
     Reshape,
     Scale,
     Squeeze,
@@ -34,13 +32,13 @@ from ..propagate import Rule, Share, Term
 from ..rules import Pass
 from ..stabilize import Signed
 from ..values import value
-from . import pool, product
+from . import activation, pool, product
 from .flow import Call, Flow, Step, books_of
 from .general import General
 from .memory import Memory, empty, on_device, same_order, same_rows
 from .operators import operator
 from .product import Product
-from .sweep import Adding, Books, Deal, Totals, spans
+from .sweep import Adding, Books, Deal, Totals
 
 _ONE_TO_ONE = (Activation, BatchNorm, Scale, Diagonal)
 """Layers that lead each input to the output at its own place."""
@@ -48,11 +46,10 @@ _BIJECTIONS = (Flatten, Identity, Reshape, Squeeze, Transpose, Unsqueeze)
 """Wires that lead each input to one output, and leave no output without."""
 
 
-def step_of(node: Node, rule: Rule, *, dead: bool, not_negative: bool, rectified: bool, done: bool) -> Step:
+def step_of(node: Node, rule: Rule, *, dead: bool, not_negative: bool, then: Layer | None, done: bool) -> Step:
     """What the engine does at a node.
 
-    dead, not_negative : see Product; rectified : whether it is to make what the ReLU that alone reads it would; done :
-    whether it is such a ReLU, and that is made
+    dead, not_negative, then : see Product; done : whether it is such an activation, and what it makes is made
     """
     layer: Any = node.layer
     if type(rule) is Pass:
@@ -66,9 +63,9 @@ def step_of(node: Node, rule: Rule, *, dead: bool, not_negative: bool, rectified
         return Gating(layer)
     elif product.fits(rule):
         if found := operator(layer):
-            return Product(layer, found, rule, dead=dead, not_negative=not_negative, rectified=rectified)
+            return Product(layer, found, rule, dead=dead, not_negative=not_negative, then=then)
         if type(layer) is Add and layer.constant is None and rule.shares() == (Share((Term(),)),):
-            return Summing(layer, rule, rectified)
+            return Summing(layer, rule, then)
     return General(layer, rule)
 
 
@@ -81,37 +78,17 @@ class Passing:
     """Whether the step before has already made of the input what the layer would."""
     needs_input = needs_output = False
 
-    def _bounds(self) -> tuple[float | None, float | None]:
-        """Between which the layer keeps its input, if that is all that it does."""
-        if isinstance(self.layer, Clip):
-            return self.layer.low, self.layer.high
-        return (0, None) if type(self.layer) is ReLU else (None, None)
-
-    def _same_everywhere(self) -> bool:
-        """Whether the layer computes one function of one number, whatever its place."""
-        own = vars(self.layer).values()
-        return isinstance(self.layer, Activation) and all(isinstance(each, (int, float, str)) for each in own)
-
     def forward(self, inputs: Sequence[Array], memory: Memory) -> tuple[Array, Any]:
         """The layer's own."""
         (a,) = inputs
         if self.done:
             return a, None
-        low, high = self._bounds()
-        if low is None and high is None:
-            if on_device(a) or not self._same_everywhere():
-                return self.layer.forward(a), None
-            z = empty(a.shape, a, memory)
-            z_rows, a_rows = same_rows([z, a], memory)
-            for span in spans(1, *a_rows.shape):  # what it computes on its way stays in the cache
-                z_rows[span.first : span.last] = self.layer.forward(a_rows[span.first : span.last])
-            return z, None
-        xp, z = namespace(a), empty(a.shape, a, memory)
-        out, a = same_order([z, a])
-        if low is not None:
-            a = xp.maximum(a, number(low, a), out=out)
-        if high is not None:
-            a = xp.minimum(a, number(high, a), out=out)
+        layer, bounded = self.layer, activation.bounds(self.layer) != (None, None)
+        if not bounded and (on_device(a) or not activation.same_everywhere(layer)):
+            return layer.forward(a), None
+        z = empty(a.shape, a, memory)
+        z_seen, a_seen = same_order([z, a]) if bounded else same_rows([z, a], memory)
+        activation.activate(layer, a_seen, z_seen)
         return z, None
 
     def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
@@ -193,8 +170,8 @@ class Summing:
 
     layer: Add
     rule: Rule
-    rectified: bool = False
-    """Whether z is to be what the ReLU that alone reads it makes of it."""
+    then: Layer | None = None
+    """The ReLU that alone reads z, if z is to be what it makes of it."""
     needs_input = needs_output = True
 
     def forward(self, inputs: Sequence[Array], memory: Memory) -> tuple[Array, Any]:
@@ -202,19 +179,19 @@ class Summing:
         xp, first = namespace(inputs[0]), inputs[0]
         if any(a.shape != first.shape for a in inputs):
             z = self.layer.forward(*inputs)
-            return (xp.maximum(z, number(0, z)) if self.rectified else z), None
+            return (xp.maximum(z, number(0, z)) if self.then else z), None
         z = empty(first.shape, first, memory)
         if on_device(z) and len(inputs) == 2:
             from .device import lifted
 
             into, *two = same_rows([z, *inputs], memory)
-            lifted(into, two, (None, None, None), (None, None), rectified=self.rectified)
+            lifted(into, two, (None, None, None), (None, None), rectified=self.then is not None)
             return z, None
         out, *parts = same_order([z, *inputs])
         xp.add(parts[0], parts[1] if len(parts) > 1 else number(0, z), out=out)
         for part in parts[2:]:
             xp.add(out, part, out=out)
-        if self.rectified:
+        if self.then:
             xp.maximum(out, number(0, z), out=out)
         return z, None
 
