@@ -59,7 +59,6 @@ def test_every_way_is_the_sum_over_taps(way, form, tile, dtype, monkeypatch):
     matrices = [conv.Kernel.of(layer).matrix(layer.weight) for layer in layers]
     finished = []
     monkeypatch.setattr(conv, "TILE", tile)
-    monkeypatch.setattr(conv, "FINISHED", 40)
 
     def finish(first, last):
         assert not any(np.isnan(out[first:last]).any() for out in outs)

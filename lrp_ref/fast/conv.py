@@ -30,8 +30,6 @@ TILE = 2**23
 
 SHIFTED = 512
 """Positions from which on products that are added are quicker than columns."""
-FINISHED = 2**17
-"""Numbers of what is finished at once, where a tile is larger."""
 WIDE = 96
 """Channels from which on a depthwise kernel is quicker position by position."""
 
@@ -232,8 +230,7 @@ def _by_shifts(
                 elif start < stop:
                     add(rows[across][start + shift : stop + shift], weight, into[start:stop])
         if finish:
-            for start, stop in blocks(count, max(1, FINISHED // outputs)):
-                finish(first + start, first + stop)
+            finish(first, first + count)
 
 
 def _slides(kernel: Kernel, positions: Shape, itemsize: int) -> bool:

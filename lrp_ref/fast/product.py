@@ -21,7 +21,7 @@ from .activation import activate
 from .flow import Call, Flow, books_of
 from .memory import Memory, on_device
 from .operators import Operator
-from .sweep import Books, Deal
+from .sweep import Books, Deal, within
 
 _SIGNS: dict[Any, str] = {where_positive: "positive", where_negative: "negative"}
 
@@ -158,7 +158,7 @@ class Product:
             wanted = [(self._matrix(a, keep), z_rows)]
             wanted += [(self._matrix(a, w), outs[share.index]) for share, w in riding]
 
-        def finish(first: int, last: int) -> None:
+        def finish_block(first: int, last: int) -> None:
             blocks = [outs[share.index][first:last] for share, _ in riding]
             block = z_rows[first:last]
             if split:
@@ -172,6 +172,10 @@ class Product:
             if self.then:
                 activate(self.then, block, block)
 
+        def finish(first: int, last: int) -> None:
+            for start, stop in within(first, last, each, z_rows.shape[1]):
+                finish_block(start, stop)
+
         def finish_there(first: int, last: int) -> None:
             from .device import lifted
 
@@ -183,7 +187,7 @@ class Product:
                 activate(self.then, z_rows[first:last], z_rows[first:last])
 
         one_kernel = on_device(a) and len(riding) <= 2 and all(b is None or b.ndim == 1 for b in biases.values())
-        last_step = finish_there if one_kernel else finish
+        last_step = finish_there if one_kernel else finish_block if on_device(a) else finish
         operator.products(a, [m for m, _ in wanted], [out for _, out in wanted], memory, last_step)
         return z, Ridden(not_negative, own)
 

@@ -71,6 +71,17 @@ def _ones(count: int, dtype: np.dtype[Any]) -> Array:
     return np.ones(count, dtype)
 
 
+def within(first: int, last: int, each: int, numbers: int) -> Iterator[tuple[int, int]]:
+    """Blocks of the rows [first, last), which are of `numbers` numbers and `each` a sample; they too hold whole samples,
+    or lie within one.
+    """
+    most = max(1, BLOCK // max(1, numbers))
+    if last - first > each:
+        most = max(1, most // each) * each
+    for start in range(first, last, most):
+        yield start, min(start + most, last)
+
+
 class Totals(NamedTuple):
     """The sum and the sum of magnitudes of each sample's relevance, in float64."""
 
@@ -87,14 +98,6 @@ class Adding:
         self._rows = rows // max(1, batch)
         self._signed = False
         self._magnitudes = Scratch(memory)
-
-    def within(self, first: int, last: int, numbers: int) -> Iterator[tuple[int, int]]:
-        """Smaller blocks of the rows [first, last), which are whole samples or lie within one."""
-        most = max(1, BLOCK // max(1, numbers))
-        if last - first > self._rows:
-            most = max(1, most // self._rows) * self._rows
-        for start in range(first, last, most):
-            yield start, min(start + most, last)
 
     def add(self, block: Array, first: int, last: int) -> None:
         """Rows [first, last), whole samples or a part of one."""
@@ -121,7 +124,7 @@ def finishing(
     passed = Adding(batch, len(out), memory, counted=counted)
 
     def finish(first: int, last: int) -> None:
-        for start, stop in passed.within(first, last, out.shape[1]):
+        for start, stop in within(first, last, len(out) // max(1, batch), out.shape[1]):
             into = out[start:stop]
             total: Any = None
             for c, x in zip(cs, xs, strict=True):
