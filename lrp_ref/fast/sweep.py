@@ -72,8 +72,8 @@ def _ones(count: int, dtype: np.dtype[Any]) -> Array:
 
 
 def within(first: int, last: int, each: int, numbers: int) -> Iterator[tuple[int, int]]:
-    """Blocks of the rows [first, last), which are of `numbers` numbers and `each` a sample; they too hold whole samples,
-    or lie within one.
+    """Blocks of the rows [first, last), which have `numbers` numbers, and samples `each` of them: they too hold whole
+    samples, or lie within one.
     """
     most = max(1, BLOCK // max(1, numbers))
     if last - first > each:
