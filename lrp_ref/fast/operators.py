@@ -152,14 +152,15 @@ class ConvOperator:
     def adjoint(
         self, s: Array, terms: Terms, shape: Shape, memory: Memory, more: Array | None, *, counted: bool = True
     ) -> tuple[Array, Totals]:
-        """As a convolution, of all terms at once on the host, or added back, one after the other."""
+        """As a convolution, or added back; on the host all terms are multiplied and added up in one pass."""
         batch, channels, *size = shape
         kernel, flips = self._kernels(tuple(size), s.shape[1])
         flipped = flips if self._flipped(s, s.shape[1]) else None
-        if len(terms) > 1 and (on_device(s) or not flipped):
+        by_planes = not on_device(s) and self._by_planes()
+        if len(terms) > 1 and (on_device(s) or by_planes):
             return _one_by_one(self, s, terms, shape, memory, more, counted=counted)
         (matrix, x), *_ = terms
-        if not on_device(s) and self._by_planes():
+        if by_planes:
             R_in = memory.array(shape, s)
             added_back_by_planes(s, kernel, matrix, R_in, memory)
             if x is not None:
@@ -167,26 +168,27 @@ class ConvOperator:
             if more is not None:
                 namespace(s).add(R_in, more, out=R_in)
             return R_in, finished(R_in.reshape(batch, -1), None, None, batch, memory, counted=counted)
-        out = memory.array((batch, *size, channels), s)
-        R_in, positions = channels_first(out), kernel.window.positions(size)
-        cells, rows = s.reshape(batch, *positions, -1), out.reshape(-1, channels)
+        outs = [memory.array((batch, *size, channels), s) for _ in terms]
+        R_in, positions = channels_first(outs[0]), kernel.window.positions(size)
+        cells, cs = s.reshape(batch, *positions, -1), [out.reshape(-1, channels) for out in outs]
         if on_device(s):
             from . import device
 
             if flipped:
-                device.products(cells, flipped, [matrix], [rows], memory)
+                device.products(cells, flipped, [matrix], cs, memory)
             else:
-                device.added_back(s, kernel, matrix, out, memory)
-        elif flipped:
-            cs = [rows, *(memory.array(rows.shape, s) for _ in terms[1:])]
-            xs = [None if x is None else self.rows(x, memory) for _, x in terms]
-            more_rows = None if more is None else self.rows(more, memory)
-            found, finish = finishing(cs, xs, more_rows, rows, batch, memory, counted=counted)
+                device.added_back(s, kernel, matrix, outs[0], memory)
+            return R_in, _finished(self, R_in, x, more, memory, counted=counted)
+        xs = [None if x is None else self.rows(x, memory) for _, x in terms]
+        more_rows = None if more is None else self.rows(more, memory)
+        found, finish = finishing(cs, xs, more_rows, cs[0], batch, memory, counted=counted)
+        if flipped:
             products(cells, flipped, [matrix for matrix, _ in terms], cs, memory, finish)
-            return R_in, found
         else:
-            added_back(s, kernel, matrix, out, memory)
-        return R_in, _finished(self, R_in, x, more, memory, counted=counted)
+            for (matrix, _), out in zip(terms, outs, strict=True):
+                added_back(s, kernel, matrix, out, memory)
+            finish(0, len(cs[0]))
+        return R_in, found
 
 
 @value
