@@ -54,7 +54,7 @@ def test_every_way_is_the_sum_over_taps(way, form, tile, dtype, monkeypatch):
     x = x[:1] if way == "bands" else x  # a tile of theirs is of one image
     kernel, memory = conv.Kernel.of(layers[0]), Memory()
     positions = kernel.window.positions(x.shape[1:-1])
-    assert conv._same(x, kernel, positions)
+    assert conv._keeps_size(x, kernel, positions)
     outs = [np.full((x[..., 0].size, len(w)), np.nan, dtype) for w in weights]
     matrices = [conv.Kernel.of(layer).matrix(layer.weight) for layer in layers]
     finished = []

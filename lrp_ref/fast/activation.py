@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import NoneType
+
 from ..arrays import Array, namespace, number
 from ..layers import Activation, Clip, Layer, ReLU
 from .memory import on_device
@@ -17,7 +19,9 @@ def bounds(layer: Layer) -> tuple[float | None, float | None]:
 
 def same_everywhere(layer: Layer) -> bool:
     """Whether the layer computes one function of one number, whatever its place."""
-    return isinstance(layer, Activation) and all(isinstance(each, (int, float, str)) for each in vars(layer).values())
+    return isinstance(layer, Activation) and all(
+        isinstance(each, (int, float, str, NoneType)) for each in vars(layer).values()
+    )
 
 
 def activate(layer: Layer, a: Array, out: Array) -> None:

@@ -180,10 +180,10 @@ def _pointwise(
 def _shifts(x: Array, kernel: Kernel, positions: Shape, outs: Sequence[Array]) -> bool:
     """Whether products that are added to the outputs are quicker than columns: see `_by_shifts`."""
     outputs = sum(out.shape[1] for out in outs)
-    return _same(x, kernel, positions) and outputs <= 4 * kernel.channels and math.prod(positions) >= SHIFTED
+    return _keeps_size(x, kernel, positions) and outputs <= 4 * kernel.channels and math.prod(positions) >= SHIFTED
 
 
-def _same(x: Array, kernel: Kernel, positions: Shape) -> bool:
+def _keeps_size(x: Array, kernel: Kernel, positions: Shape) -> bool:
     """Whether there is a position for each cell of a plane, and one of its taps reads that cell."""
     window = kernel.window
     plain = len(positions) == 2 and kernel.groups == 1 and set(window.stride) == {1} and positions == x.shape[1:-1]

@@ -11,13 +11,12 @@ from ..composites import Composite, as_composite
 from ..errors import ArithmeticMismatch, GraphError
 from ..explain import Arrays, Explanation, checked_edit, explained, masked, refuse_poles, targets_of
 from ..graph import Graph, Node, naming
-from ..layers import Layer, ReLU
+from ..layers import Layer
 from ..layers.base import Shape
 from ..ledger import Entry, Ledger
 from ..propagate import Rule
 from ..rules import Pass
 from ..signs import positive_nodes
-from ..stabilize import BY_ELEMENT
 from ..values import value
 from . import signs
 from .activation import same_everywhere
@@ -26,8 +25,6 @@ from .memory import Memory, empty, on_device, same_rows
 from .product import Product
 from .steps import Summing, step_of
 from .sweep import Books, finished
-
-"""Stabilizers whose e_k depends on z_k alone."""
 
 
 class Prepared:
@@ -128,15 +125,10 @@ class _Ready:
         self.needed = {*graph.inputs, *graph.outputs}
         made_already = set()  # activations
         for node in graph.nodes:
-            then, rule = self._activation(node), self.rules[node.name]
-            # where z <= 0 there is no relevance to divide
-            rectified = type(then) is ReLU and node.name in dead and type(rule.stabilizer) in BY_ELEMENT
             made = self.steps[node.name] = step_of(
-                node, rule, dead=node.name in dead, not_negative=node.inputs[0] in not_negative,
-                then=then if rectified else None, done=node.name in made_already,
+                node, self.rules[node.name], dead=node.name in dead, not_negative=node.inputs[0] in not_negative,
+                read_by=self._activation(node), done=node.name in made_already,
             )  # fmt: skip
-            if isinstance(made, Product) and not made.needs_output:
-                made.then = then
             if isinstance(made, (Product, Summing)) and made.then:
                 made_already.add(self.graph.readers[node.name][0][0].name)
             if made.needs_output:

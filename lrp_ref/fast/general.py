@@ -6,7 +6,6 @@ denominator that is the layer's own z is not computed again, and the division ke
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from ..propagate import Rule, Share, Term, keep
 from ..stabilize import Signed
 from ..values import value
 from .flow import Call, Flow, books_of
-from .memory import Memory, channels_last, empty, lies_channels_last, on_device, rows_of, same_rows
+from .memory import Memory, empty, on_device, same_rows
 from .sweep import Books, Deal
 
 
@@ -31,9 +30,11 @@ class General:
     needs_input = needs_output = True
 
     def forward(self, inputs: Sequence[Array], memory: Memory) -> tuple[Array, Any]:
-        """The layer's own."""
-        if type(self.layer) is GlobalAvgPool and not on_device(inputs[0]):
-            return _mean(inputs[0], memory), None
+        """The layer's own; a mean over planes without a copy of those that have their channels last."""
+        a = inputs[0]
+        if type(self.layer) is GlobalAvgPool and not on_device(a):
+            mean = a.mean(axis=tuple(range(2, a.ndim)), keepdims=True, dtype=np.float64)
+            return mean.astype(a.dtype), None
         return self.layer.forward(*inputs), None
 
     def back(self, call: Call, flow: Flow) -> tuple[list[Flow], Books, str]:
@@ -87,16 +88,6 @@ class General:
         if left is not None:
             books.unclaimed += sample_sums(left)
         return layer.split(zeros(a.shape, a) if R_in is None else R_in, call.shapes)
-
-
-def _mean(a: Array, memory: Memory) -> Array:
-    """The mean over all spatial axes, summed in float64: as rows of channels if these lie next to each other."""
-    if lies_channels_last(a):
-        rows = rows_of(channels_last(a), memory).reshape(len(a), -1, a.shape[1])
-        sums = np.add.reduce(rows, axis=1, dtype=np.float64)
-    else:
-        sums = np.add.reduce(a.reshape(*a.shape[:2], -1), axis=2, dtype=np.float64)
-    return (sums / math.prod(a.shape[2:])).astype(a.dtype).reshape(*a.shape[:2], *(1,) * (a.ndim - 2))
 
 
 def _dealt(share: Share, z: Array, R: Array) -> Array | None:

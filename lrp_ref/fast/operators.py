@@ -15,7 +15,7 @@ from ..layers.base import Linear, Shape
 from ..values import value
 from .conv import Finish, Kernel, added_back, added_back_by_planes, products
 from .memory import Memory, channels_first, channels_last, contiguous, on_device, rows_of
-from .sweep import Totals, finished, finishing, spans
+from .sweep import Totals, finished, finishing
 
 FEW = 4
 """Channels up to which relevance is added back plane by plane."""
@@ -156,37 +156,35 @@ class ConvOperator:
         batch, channels, *size = shape
         kernel, flips = self._kernels(tuple(size), s.shape[1])
         flipped = flips if self._flipped(s, s.shape[1]) else None
-        by_planes = not on_device(s) and self._by_planes()
-        if len(terms) > 1 and (on_device(s) or by_planes):
+        if on_device(s) and len(terms) > 1:
             return _one_by_one(self, s, terms, shape, memory, more, counted=counted)
-        (matrix, x), *_ = terms
-        if by_planes:
-            R_in = memory.array(shape, s)
-            added_back_by_planes(s, kernel, matrix, R_in, memory)
-            if x is not None:
-                namespace(s).multiply(R_in, x, out=R_in)
-            if more is not None:
-                namespace(s).add(R_in, more, out=R_in)
-            return R_in, finished(R_in.reshape(batch, -1), None, None, batch, memory, counted=counted)
-        outs = [memory.array((batch, *size, channels), s) for _ in terms]
-        R_in, positions = channels_first(outs[0]), kernel.window.positions(size)
+        by_planes = not on_device(s) and self._by_planes()
+        outs = [memory.array(shape if by_planes else (batch, *size, channels), s) for _ in terms]
+        R_in, positions = outs[0] if by_planes else channels_first(outs[0]), kernel.window.positions(size)
         cells, cs = s.reshape(batch, *positions, -1), [out.reshape(-1, channels) for out in outs]
         if on_device(s):
             from . import device
 
+            ((matrix, x),) = terms
             if flipped:
                 device.products(cells, flipped, [matrix], cs, memory)
             else:
                 device.added_back(s, kernel, matrix, outs[0], memory)
             return R_in, _finished(self, R_in, x, more, memory, counted=counted)
-        xs = [None if x is None else self.rows(x, memory) for _, x in terms]
-        more_rows = None if more is None else self.rows(more, memory)
+
+        def rows(a: Array | None) -> Array | None:
+            if a is None:
+                return None
+            return contiguous(a, memory).reshape(-1, channels) if by_planes else self.rows(a, memory)
+
+        xs, more_rows = [rows(x) for _, x in terms], rows(more)
         found, finish = finishing(cs, xs, more_rows, cs[0], batch, memory, counted=counted)
         if flipped:
             products(cells, flipped, [matrix for matrix, _ in terms], cs, memory, finish)
         else:
+            back = added_back_by_planes if by_planes else added_back
             for (matrix, _), out in zip(terms, outs, strict=True):
-                added_back(s, kernel, matrix, out, memory)
+                back(s, kernel, matrix, out, memory)
             finish(0, len(cs[0]))
         return R_in, found
 
@@ -228,8 +226,7 @@ class DenseOperator:
         for matrix, out in zip(matrices, outs, strict=True):
             namespace(x).dot(rows, matrix, out=out)
         if finish and len(rows):
-            for first, last in _blocks(x, len(x), len(rows), self.outputs):
-                finish(first, last)
+            finish(0, len(rows))
 
     def adjoint(
         self, s: Array, terms: Terms, shape: Shape, memory: Memory, more: Array | None, *, counted: bool = True
@@ -263,8 +260,3 @@ def _finished(
     """c becomes times x, plus more; and its totals."""
     c_rows, x_rows, more_rows = (None if a is None else operator.rows(a, memory) for a in (c, x, more))
     return finished(c_rows, x_rows, more_rows, len(c), memory, counted=counted)
-
-
-def _blocks(a: Array, batch: int, rows: int, numbers: int) -> list[tuple[int, int]]:
-    """The blocks of rows that are worked on one by one: on a device all at once."""
-    return [(0, rows)] if on_device(a) else [(span.first, span.last) for span in spans(batch, rows, numbers)]

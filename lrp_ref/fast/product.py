@@ -15,7 +15,7 @@ from ..layers import Layer, ReLU
 from ..layers.base import Linear
 from ..propagate import Rule, Share, Term, Transform, keep
 from ..rules import Raised, one, where_negative, where_positive
-from ..stabilize import Signed
+from ..stabilize import BY_ELEMENT, Signed
 from ..values import value
 from .activation import activate
 from .flow import Call, Flow, books_of
@@ -54,6 +54,11 @@ def fits(rule: Rule) -> bool:
     return rule.only_shares and all(not callable(s.portion) or s.portion in _SIGNS for s in rule.shares())
 
 
+def rectifiable(read_by: Layer | None, rule: Rule, *, dead: bool) -> bool:
+    """Whether z may be what a ReLU makes of it although it is needed: where z <= 0 there is no relevance to divide."""
+    return type(read_by) is ReLU and dead and type(rule.stabilizer) in BY_ELEMENT
+
+
 class Product:
     """A convolution or dense layer under a rule: a :class:`Step`.
 
@@ -61,19 +66,20 @@ class Product:
     ----------
     dead : whether R is 0 wherever z <= 0, because only ReLUs read z and they were dealt nothing there
     not_negative : whether it is known that a >= 0; else it is looked at
-    then : the activation that alone reads z, if z is to be what it makes of it; None for z itself
+    read_by : the activation that alone reads z, if it is not kept: z becomes what it makes of it, unless z is needed
     """
 
     def __init__(
-        self, layer: Linear, operator: Operator, rule: Rule, *, dead: bool, not_negative: bool, then: Layer | None
+        self, layer: Linear, operator: Operator, rule: Rule, *, dead: bool, not_negative: bool, read_by: Layer | None
     ) -> None:
         self.layer, self.operator, self.rule, self.dead = layer, operator, rule, dead
-        self.not_negative, self.then = not_negative, then
+        self.not_negative = not_negative
         self._derived: dict[Any, Any] = {}
         self._active = {sign: self._actives(not_negative=sign) for sign in (False, True)}
         either = [share for active in self._active.values() for share in active]
         self.needs_input = any(term.x is not one for share in either for term in share.terms)
         self.needs_output = any(share.own_is_z or isinstance(share.portion, str) for share in either)
+        self.then = read_by if not self.needs_output or rectifiable(read_by, rule, dead=dead) else None
 
     # --- what the rule comes to ------------------------------------------------------------------
 

@@ -29,7 +29,6 @@ from ..layers import (
 )
 from ..layers.base import Diagonal
 from ..propagate import Rule, Share, Term
-from ..rules import Pass
 from ..stabilize import Signed
 from ..values import value
 from . import activation, pool, product
@@ -46,13 +45,13 @@ _BIJECTIONS = (Flatten, Identity, Reshape, Squeeze, Transpose, Unsqueeze)
 """Wires that lead each input to one output, and leave no output without."""
 
 
-def step_of(node: Node, rule: Rule, *, dead: bool, not_negative: bool, then: Layer | None, done: bool) -> Step:
+def step_of(node: Node, rule: Rule, *, dead: bool, not_negative: bool, read_by: Layer | None, done: bool) -> Step:
     """What the engine does at a node.
 
-    dead, not_negative, then : see Product; done : whether it is such an activation, and what it makes is made
+    dead, not_negative, read_by : see Product; done : whether it is such an activation, and what it makes is made
     """
     layer: Any = node.layer
-    if type(rule) is Pass:
+    if type(rule) is rules.Pass:
         if pool.fits(layer):
             return Pooling(layer)
         if type(layer) is Concat:
@@ -63,9 +62,9 @@ def step_of(node: Node, rule: Rule, *, dead: bool, not_negative: bool, then: Lay
         return Gating(layer)
     elif product.fits(rule):
         if found := operator(layer):
-            return Product(layer, found, rule, dead=dead, not_negative=not_negative, then=then)
+            return Product(layer, found, rule, dead=dead, not_negative=not_negative, read_by=read_by)
         if type(layer) is Add and layer.constant is None and rule.shares() == (Share((Term(),)),):
-            return Summing(layer, rule, then)
+            return Summing(layer, rule, read_by if product.rectifiable(read_by, rule, dead=dead) else None)
     return General(layer, rule)
 
 

@@ -149,8 +149,7 @@ def finished(
 
         return device.finished(c, x, more, batch, out)
     found, finish = finishing([c], [x], more, c if out is None else out, batch, memory, counted=counted)
-    for span in spans(batch, *c.shape):
-        finish(span.first, span.last)
+    finish(0, len(c))
     return found
 
 
